@@ -1,0 +1,46 @@
+"""The errors of the pipeline: what failed, on which record, what to do next.
+
+A record is named by pseudonym or file digest, never by name or path of a source.
+"""
+
+from __future__ import annotations
+
+
+class KetteError(Exception):
+    """Base of all errors that the program raises on purpose.
+
+    Args:
+        what: one sentence, without identifiers: what failed and on which record.
+        remedy: one sentence: what to do next.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        """The two sentences that a user reads."""
+        return f"{self.what} {self.remedy}"
+
+
+class WrongUse(KetteError):
+    """The call, the parameters or the project's state do not allow it (exit code 2)."""
+
+    exit_code = 2
+
+
+class Refused(KetteError):
+    """A gate refused, or a verification failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class Fault(KetteError):
+    """Something outside failed: the disk, a library, another process (exit code 3)."""
+
+
+class Unreadable(KetteError):
+    """An input file cannot be read or trusted; it is quarantined with this reason."""

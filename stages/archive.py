@@ -1,0 +1,133 @@
+"""ZIP archives: written the same each time, read without trusting them.
+
+Rules:
+
+- ZIP-1  The bytes of a written archive depend on its entries' names and contents alone: entries
+         are stored, sorted by name, dated 1980-01-01, and carry no host's modes.
+- ZIP-2  An archive is refused whole, before an entry is read, when any name is absolute, climbs,
+         stands twice or holds a backslash or control character, when an entry is a link or
+         encrypted, or when count, size or ratio of compression exceed the limits.
+- ZIP-3  No entry is extracted to a path: contents are handed over as bytes.
+
+Names of entries may be identities: no error shows one.
+"""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from audit.errors import Unreadable
+
+Content = bytes | Callable[[], bytes]
+"""An entry's bytes, or what makes them when their turn comes (memory stays flat)."""
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+_RATIO = 200
+"""Highest credible ratio of compression. An image slice of one value deflates about 1,000 times,
+so entries up to `_SMALL` are exempt."""
+_SMALL = 16 * 1024 * 1024
+"""Bytes below which no ratio is held against an entry."""
+_REMEDY = "Pack the folder again with a common zip program, or give the folder itself."
+
+
+def write_zip(path: Path, entries: Iterable[tuple[str, Content]]) -> None:
+    """Write a stored, sorted archive (ZIP-1).
+
+    Raises:
+        ValueError: for two entries of one name, or a name that ZIP-2 would refuse.
+    """
+    with ZipWriter(path) as archive:
+        for name, content in sorted(entries, key=lambda entry: entry[0]):
+            archive.add(name, content if isinstance(content, bytes) else content())
+
+
+class ZipWriter:
+    """Writes an archive entry by entry, in ascending order of names (ZIP-1)."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    def add(self, name: str, content: bytes) -> None:
+        """Append one entry.
+
+        Raises:
+            ValueError: for a name that is not above the last one, or that ZIP-2 would refuse.
+        """
+        if not _plain(name) or name <= self._last:
+            raise ValueError("entries need plain names in ascending order, each once")
+        self._last = name
+        entry = zipfile.ZipInfo(name, _DATE)
+        entry.create_system = 3
+        entry.external_attr = (stat.S_IFREG | 0o644) << 16
+        self._zip.writestr(entry, content)
+
+
+def read_zip(
+    path: Path, *, limit_bytes: int, limit_entries: int, names: Collection[str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """The files of an archive, in its own order; folders are passed over.
+
+    Args:
+        path: the archive.
+        limit_bytes: highest sum of the entries' sizes, uncompressed.
+        limit_entries: highest number of entries.
+        names: read only these; the whole archive is checked all the same.
+
+    Raises:
+        Unreadable: ZIP-2; or an entry is damaged or packed in a way that cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check(entries, limit_bytes=limit_bytes, limit_entries=limit_entries)
+            for entry in entries:
+                if not entry.is_dir() and (names is None or entry.filename in names):
+                    yield entry.filename, archive.read(entry)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        raise Unreadable("An archive is damaged or cannot be unpacked.", _REMEDY) from None
+
+
+def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: int) -> None:
+    if len(entries) > limit_entries:
+        raise Unreadable("An archive has more entries than the limit.", _REMEDY)
+    if sum(entry.file_size for entry in entries) > limit_bytes:
+        raise Unreadable("An archive unpacks to more bytes than the limit.", _REMEDY)
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise Unreadable("An archive holds one name twice.", _REMEDY)
+    for entry in entries:
+        kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == 3 else 0
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise Unreadable("An archive holds a link or a device.", _REMEDY)
+        if not _plain(entry.filename.removesuffix("/")):
+            raise Unreadable("An archive holds a path that climbs out of it.", _REMEDY)
+        if entry.flag_bits & 0x1:
+            raise Unreadable("An archive is encrypted.", _REMEDY)
+        if entry.file_size > max(_SMALL, _RATIO * entry.compress_size):
+            raise Unreadable("An archive's entry is compressed beyond belief.", _REMEDY)
+
+
+def _plain(name: str) -> bool:
+    """Whether a name is relative, does not climb, and means the same on every system."""
+    if not name or "\\" in name or any(ord(char) < 32 for char in name):
+        return False
+    pure = PurePosixPath(name)
+    drive = len(name) > 1 and name[1] == ":"
+    return not pure.is_absolute() and not drive and ".." not in pure.parts and str(pure) == name

@@ -1,0 +1,134 @@
+"""DVC, called so that it keeps to itself: what it pinned, and `dvc add`.
+
+It has a database outside the project that remembers paths, settings of the user and the host that
+could move its cache, analytics, and log handlers on standard output: all of that is kept away here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audit.errors import Fault, WrongUse
+
+CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+[cache]
+    type = "reflink,hardlink,copy"
+"""
+"""The committed `.dvc/config`: for whoever calls `dvc` by hand."""
+IGNORE = "/config.local\n/tmp\n/cache\n"
+_MOVED = re.compile(r'\[core\]\n    site_cache_dir = "[^"\n]*"\n')
+"""The local settings as they were written before the project's folder was moved or copied."""
+
+
+def prepare(project: Path) -> None:
+    """Write what DVC needs to find in a project, unless it is there."""
+    folder = project / ".dvc"
+    folder.mkdir(exist_ok=True)
+    for name, text in (("config", CONFIG), (".gitignore", IGNORE)):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+    local = folder / "config.local"  # ignored by git: it names this machine's folder
+    text = f'[core]\n    site_cache_dir = "{_site(project)}"\n'
+    old = local.read_text("utf-8") if local.exists() else ""
+    if old != text and (not old or _MOVED.fullmatch(old)):
+        local.write_text(text, encoding="utf-8")
+
+
+def add(project: Path) -> None:
+    """`dvc add data`, hermetic and silent (PUB-5)."""
+    settings: dict[str, Any] = {
+        "core": {
+            "no_scm": not (project / ".git").exists(),  # inside a larger repository: none of ours
+            "autostage": False,
+            "analytics": False,
+            "site_cache_dir": str(_site(project)),
+        },
+        "cache": {"dir": str(_cache(project)), "type": ["hardlink", "copy"]},
+    }
+    with _alone(project):
+        from dvc.exceptions import DvcException
+        from dvc.output import OutputAlreadyTrackedError
+        from dvc.repo import Repo
+
+        try:
+            with Repo(str(project), config=settings) as repo:
+                repo.add(str(project / "data"))
+        except OutputAlreadyTrackedError:
+            raise WrongUse(
+                "Git tracks files below `data/`; DVC pins them, git must not.",
+                "Run `git rm -r --cached data` and commit, then run again.",
+            ) from None
+        except DvcException as error:
+            raise Fault(
+                f"DVC could not pin `data/` ({type(error).__name__}).",
+                "Run `dvc doctor` and `dvc add data` in the project to see why.",
+            ) from None
+
+
+def pinned_out(project: Path) -> dict[str, Any]:
+    """What `data.dvc` says of `data/`: `md5`, `size` (bytes), `nfiles`."""
+    out: dict[str, Any] = yaml.safe_load((project / "data.dvc").read_bytes())["outs"][0]
+    return out
+
+
+def listed(project: Path) -> dict[str, Path]:
+    """Path in `data/` → its object in DVC's cache, as `data.dvc` pins them."""
+    cache = _cache(project) / "files" / "md5"
+    name = str(pinned_out(project)["md5"])
+    entries = json.loads((cache / name[:2] / name[2:]).read_bytes())
+    return {e["relpath"]: cache / e["md5"][:2] / e["md5"][2:] for e in entries}
+
+
+def _cache(project: Path) -> Path:
+    return project / ".dvc" / "cache"
+
+
+def _site(project: Path) -> Path:
+    return project / ".kette" / "dvc-site"
+
+
+@contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """Hide the user's and the host's DVC settings, and what DVC prints, while it works (PUB-5)."""
+    nowhere = str(_site(project) / "settings")
+    ours = {
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(_site(project)),
+        "DVC_GLOBAL_CONFIG_DIR": nowhere,
+        "DVC_SYSTEM_CONFIG_DIR": nowhere,
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        with (
+            Path(os.devnull).open("w") as void,
+            redirect_stdout(void),
+            redirect_stderr(void),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # of DVC's libraries about each other
+            import dvc  # gives its loggers handlers on the streams of this moment
+
+            for name in (dvc.__name__, "dvc_data", "dvc_objects"):
+                logging.getLogger(name).handlers = [logging.NullHandler()]
+                logging.getLogger(name).propagate = False
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -5,6 +5,8 @@ A record is named by pseudonym or file digest, never by name or path of a source
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class KetteError(Exception):
     """Base of all errors that the program raises on purpose.
@@ -14,12 +16,15 @@ class KetteError(Exception):
         remedy: one sentence: what to do next.
     """
 
-    exit_code = 3
+    exit_code: ClassVar[int] = 3
 
     def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
+        super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.what
 
     def diagnostics(self) -> str:
         """The two sentences that a user reads."""

@@ -8,23 +8,48 @@ Rules:
          one channel a class on the same grid; anything else is refused before training.
 - NET-2  Weights are safetensors: the same weights give the same bytes, and nothing is unpickled.
 - NET-3  Weights are taken whole or not at all: a missing, surplus or misshapen tensor is refused.
+- NET-4  Within `pinned`, the same calls give the same bits on the same class of machine.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as to_bytes
 
 from audit.errors import Unreadable, WrongUse
-from stages.params import Network
+from stages.params import Network, Numerics
 
 _REMEDY = "Correct `network` in params.yaml."
+
+
+@contextmanager
+def pinned(numerics: Numerics) -> Iterator[None]:
+    """Pin threads, algorithms and torch's seed, and give all of them back after (NET-4).
+
+    The instruction set is fixed by the process's environment, before torch is imported.
+    """
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(numerics.threads)
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(numerics.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(mode=strict)
 
 
 def build(network: Network, channels_out: int) -> torch.nn.Module:
@@ -35,7 +60,8 @@ def build(network: Network, channels_out: int) -> torch.nn.Module:
         channels_out: classes, the background included; an argument of the class.
 
     Returns:
-        A module from (batch, 1, slices, rows, columns) to (batch, channels_out, the same).
+        A module from (batch, 1, slices, rows, columns) to (batch, channels_out, the same); in
+        memory its channels lie last, which doubles oneDNN's speed.
 
     Raises:
         WrongUse: the class is not there, is no module, or refuses its arguments.
@@ -46,6 +72,7 @@ def build(network: Network, channels_out: int) -> torch.nn.Module:
         module = made(spatial_dims=3, in_channels=1, out_channels=channels_out, **arguments)
     except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
         raise WrongUse(f"{network.target} refuses its arguments: {error}.", _REMEDY) from error
+    module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # stub lacks it
     return module
 
 
@@ -79,7 +106,7 @@ def check_takes(module: torch.nn.Module, patch: tuple[int, int, int], channels_o
 def save(module: torch.nn.Module, path: Path) -> None:
     """Write the weights, parents made (NET-2)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(_weights(module), path)
+    path.write_bytes(to_bytes(_weights(module)))
 
 
 def load(module: torch.nn.Module, path: Path) -> None:
@@ -89,7 +116,7 @@ def load(module: torch.nn.Module, path: Path) -> None:
         Unreadable: the file is not safetensors, or its tensors are not this network's.
     """
     try:
-        weights = load_file(path)
+        weights = load_bytes(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise Unreadable(
             "A file of weights is not readable safetensors.", "Train or fetch the model again."
@@ -118,12 +145,25 @@ def parameters_count(module: torch.nn.Module, *, trained_only: bool = False) -> 
 
 
 def weights_sha256(module: torch.nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, sorted by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_weights(module).items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+    """SHA-256 of the file that `save` would write."""
+    return hashlib.sha256(to_bytes(_weights(module))).hexdigest()
+
+
+def predictor(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network as the function that `stages.volume.sliding_window` takes.
+
+    Returns:
+        (1, 1, *patch) → logits (1, channels, *patch), as `stages.runtime` gives them.
+    """
+
+    def predict(window: NDArray[np.float32]) -> NDArray[np.float32]:
+        module.eval()
+        with torch.inference_mode():
+            images = torch.from_numpy(window).contiguous(memory_format=torch.channels_last_3d)
+            logits: NDArray[np.float32] = module(images).numpy()
+        return logits
+
+    return predict
 
 
 def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

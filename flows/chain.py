@@ -1,0 +1,202 @@
+"""A chain opened on a project: which stages, on which parameters, and what comes of it.
+
+Used by the Prefect flow (`flows/release.py`) and by the command line for one stage alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit import evidence
+from audit.canonical import canonical_json
+from audit.errors import WrongUse
+from audit.keys import PUBLIC
+from flows.parameters import load
+from stages.project import Machine, Place
+from stages.runner import CHAIN, Planned, Run, StageResult, publish_folder
+from stages.stage import Json
+
+Say = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage, as the summary shows it."""
+
+    name: str
+    key: str
+    status: str
+    seconds: float
+    gate: str
+    units: int
+    ran: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run made."""
+
+    stages: tuple[Row, ...]
+    release: Path | None
+    bundle: Path | None
+    report: Path | None
+
+    def as_json(self) -> Json:
+        """The fields of `kette run --json`."""
+        return {
+            "release": str(self.release) if self.release else None,
+            "bundle": str(self.bundle) if self.bundle else None,
+            "report": str(self.report) if self.report else None,
+            "stages": [row.__dict__ for row in self.stages],
+        }
+
+
+def place_of(project: Path, machine: Machine) -> tuple[Place, dict[str, Any]]:
+    """The project's folders and its resolved sections.
+
+    Raises:
+        WrongUse: the folder is no project, or its parameters are wrong.
+    """
+    project = project.absolute()
+    if not (project / "params.yaml").is_file():
+        raise WrongUse(
+            "This folder is no project: it has no `params.yaml`.",
+            "Go into a project, name one with `--project DIR`, or make one with `kette init DIR`.",
+        )
+    parameters = load(project / "params.yaml")
+    return Place(project, parameters.project.name, machine.home), parameters.sections()
+
+
+class Chain:
+    """Stages of one run, in order."""
+
+    def __init__(self, run: Run, stages: Sequence[str], first: str | None) -> None:
+        self.run = run
+        self.stages = tuple(stages)
+        self._before = set(CHAIN[: CHAIN.index(first)]) if first else set()
+
+    def plan(self, name: str) -> Planned:
+        """Plan a stage.
+
+        Raises:
+            WrongUse: a stage before the first one asked for would have to run.
+        """
+        planned = self.run.plan(name)
+        if planned.todo and name in self._before:
+            raise WrongUse(
+                f"`{name}` has changed since it ran last: {len(planned.todo)} units would run.",
+                f"Run `kette run --from {name}`, or the whole chain.",
+            )
+        return planned
+
+    def finish(self, planned: Planned) -> StageResult:
+        """Merge a stage; the dataset is then laid into `data/` and pinned."""
+        result = self.run.finish(planned)
+        if result.artifact.stage == "dataset" and not self.run.dry:
+            from stages.dataset.publish import publish
+
+            publish(self.run.store.get(result.artifact.units["cohort"]), self.run.place.project)
+        return result
+
+    def rows(self) -> tuple[Row, ...]:
+        """The stages that ended so far."""
+        return tuple(
+            Row(
+                name,
+                result.key,
+                result.status,
+                result.seconds,
+                str(result.gate.verdict),
+                result.units,
+                result.ran,
+            )
+            for name, result in self.run.results.items()
+        )
+
+    def summary(self) -> Summary:
+        """Lay the candidate release down, with its evidence beside it."""
+        if "package" not in self.run.results:
+            return Summary(self.rows(), None, None, None)
+        result = self.run.results["package"]
+        tree = self.run.store.get(result.artifact.units["bundle"])
+        target = self.run.place.candidate
+
+        def fill(folder: Path) -> None:
+            for path in tree.iterdir():
+                (folder / path.name).write_bytes(path.read_bytes())
+            self.run.checkpoint()
+            (folder / "measurements.json").write_bytes(canonical_json(self.run.measurements()))
+            indexes = sorted({self.run.records[key].index for key in self.run.keys})
+            public = self.run.place.keys / PUBLIC
+            evidence.export(self.run.ledger, indexes, folder / "evidence", public)
+
+        publish_folder(target, fill)
+        return Summary(self.rows(), target, next(target.glob("*.zip")), target / "report.html")
+
+
+@contextmanager
+def open_chain(
+    project: Path,
+    *,
+    first: str | None = None,
+    until: str | None = None,
+    sources: Sequence[Path] = (),
+    measurements: Path | None = None,
+    say: Say = lambda text, fraction: None,
+    dry: bool = False,
+) -> Iterator[Chain]:
+    """Open a project for a run.
+
+    Args:
+        project: folder of the project.
+        first: stages before it must be here already, unchanged.
+        until: the last stage to run.
+        sources: incoming studies; default: the machine's setting.
+        measurements: `measurements.json` of another run's release, to be replayed.
+        say: progress.
+        dry: only look; nothing is recorded.
+
+    Raises:
+        WrongUse: unknown stage, wrong parameters, a second run, a wrong environment.
+    """
+    for name in (first, until):
+        if name is not None and name not in CHAIN:
+            raise WrongUse(f"There is no stage `{name}`.", f"The stages are: {', '.join(CHAIN)}.")
+    machine = Machine.here()
+    if sources:
+        machine = machine.model_copy(update={"source": tuple(path.absolute() for path in sources)})
+    place, sections = place_of(project, machine)
+    stages = CHAIN[: CHAIN.index(until) + 1] if until else CHAIN
+    with Run.open(place, sections, machine, say, dry=dry) as run:
+        if measurements is not None:
+            run.replay = read_measurements(measurements)
+        yield Chain(run, stages, first)
+
+
+def read_measurements(path: Path) -> dict[str, Json]:
+    """Key → measured values, as a release keeps them.
+
+    Raises:
+        WrongUse: the file is not such a table.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
+        raise WrongUse(
+            "The file of measurements cannot be read.", "Name a release's `measurements.json`."
+        )
+    return found
+
+
+def parameters_text(project: Path) -> str:
+    """The resolved parameters of a project, as YAML."""
+    if not (project / "params.yaml").is_file():
+        place_of(project, Machine.here())
+    return load(project / "params.yaml").resolved()

@@ -1,0 +1,304 @@
+"""`kette`: the command line. Each verb opens what it needs and nothing more.
+
+Heavy imports stand inside the verbs: `kette --help` stays under 0.3 s.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import console
+
+if TYPE_CHECKING:
+    from flows.chain import Summary
+
+app = typer.Typer(
+    name="kette", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="From DICOM studies to a released network, with signed evidence for every link.",
+)  # fmt: skip
+audit_app = typer.Typer(no_args_is_help=True, help="The evidence, offline.")
+app.add_typer(audit_app, name="audit")
+
+ProjectOption = Annotated[Path, typer.Option("--project", help="Folder of the project.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+SourceOption = Annotated[
+    list[Path] | None,
+    typer.Option("--source", help="Folder or zip of incoming studies; several times, if needed."),
+]
+MeasurementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--measurements", help="Replay the `measurements.json` of another release of this chain."
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Copy what the stage made here.")]
+HERE = Path()
+
+
+@app.command()
+def demo(
+    *,
+    project: ProjectOption = HERE,
+    measurements: MeasurementsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the phantom cohort and run the chain on it."""
+    from flows.chain import place_of
+    from flows.demo import incoming
+    from stages.project import Machine
+
+    place, _ = place_of(project, Machine.here())
+    _run(project, sources=[incoming(place)], measurements=measurements, as_json=as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    *,
+    name: Annotated[str | None, typer.Option(help="Name; default: the folder's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new project."""
+    from flows import template
+
+    made = template.create(folder.absolute(), name or folder.absolute().name.lower())
+    console.show(
+        {"project": str(folder.absolute()), "files": made},
+        as_json=as_json,
+        text=lambda: console.line(f"Made {folder}. Next: edit its params.yaml."),
+    )
+
+
+@app.command()
+def plan(
+    *, project: ProjectOption = HERE, source: SourceOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what would run, what would be reused, and why."""
+    from flows.chain import open_chain
+    from flows.preview import preview
+
+    with open_chain(project, sources=source or (), dry=True) as chain:
+        rows = preview(chain)
+    console.show(
+        {"stages": [row.__dict__ for row in rows]},
+        as_json=as_json,
+        text=lambda: console.table(
+            "plan", ("stage", "units", "reused", "would run", "why"),
+            [(r.name, r.units, r.reused, r.would_run, r.why) for r in rows],
+        ),
+    )  # fmt: skip
+
+
+@app.command()
+def run(
+    *,
+    project: ProjectOption = HERE,
+    source: SourceOption = None,
+    first: Annotated[str | None, typer.Option("--from", help="First stage.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Last stage.")] = None,
+    measurements: MeasurementsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the chain on `params.yaml`."""
+    _run(project, sources=source or [], first=first, until=until, measurements=measurements,
+         as_json=as_json)  # fmt: skip
+
+
+def _run(
+    project: Path,
+    *,
+    sources: list[Path],
+    first: str | None = None,
+    until: str | None = None,
+    measurements: Path | None = None,
+    as_json: bool,
+) -> None:
+    """Run stages as a Prefect flow and show the summary."""
+    from flows import orchestrator
+    from flows.chain import open_chain, parameters_text
+
+    sys.stderr.write(parameters_text(project))
+    with (
+        console.progress() as say,
+        open_chain(
+            project, first=first, until=until, sources=sources, measurements=measurements, say=say
+        ) as chain,
+        orchestrator.api(chain.run.place),
+    ):
+        from flows.release import run_chain
+
+        summary = run_chain(chain)
+    _show(summary, as_json=as_json)
+
+
+def _show(summary: Summary, *, as_json: bool) -> None:
+
+    def text() -> None:
+        rows = [(r.name, r.status, f"{r.ran}/{r.units}", r.seconds, r.gate) for r in summary.stages]
+        console.table("chain", ("stage", "status", "units ran", "seconds", "gate"), rows)
+        if summary.report:
+            sys.stdout.write(f"release {summary.release}\nreport  {summary.report}\n")
+
+    console.show(summary.as_json(), as_json=as_json, text=text)
+
+
+def _stage(
+    name: str, project: Path, sources: list[Path], out: Path | None, *, as_json: bool
+) -> None:
+    """Run one stage alone, in a pool of processes; the stages before must be here."""
+    from flows.alone import run_alone
+
+    with console.progress() as say:
+        found = run_alone(name, project, sources, out, say)
+    rows = [(key, value) for key, value in found.items() if not isinstance(value, list | dict)]
+    console.show(found, as_json=as_json, text=lambda: console.table(name, ("field", "value"), rows))
+
+
+@app.command()
+def ingest(
+    source: Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Folders and zips.")],
+    *,
+    out: OutOption = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """DICOM → pseudonymized series."""
+    _stage("ingest", project, source, out, as_json=as_json)
+
+
+def _alone(name: str, text: str) -> None:
+    """Register the verb of a stage that stands on the stages before it."""
+
+    def verb(
+        *,
+        out: OutOption = None,
+        project: ProjectOption = HERE,
+        source: SourceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        _stage(name, project, source or [], out, as_json=as_json)
+
+    app.command(name, help=text)(verb)
+
+
+for _name, _text in {
+    "annotate": "Readers' annotations → checked consensus.",
+    "dataset": "Consensus → pinned, split data.",
+    "train": "Variants of transfer learning → a candidate.",
+    "assess": "A candidate → evidence on the locked test split.",
+    "optimize": "A candidate → artifacts for the target hardware.",
+    "package": "All of it → a candidate release.",
+}.items():
+    _alone(_name, _text)
+
+
+@app.command()
+def infer(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Bundle or its folder.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder or zip of one study.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="DICOM SEG to write.")],
+    target: Annotated[str | None, typer.Option(help="Runtime; default: the release's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a released model on a DICOM study; answers with a DICOM SEG."""
+    from stages.infer.infer import infer as work
+
+    result = work(release, study, out, target=target)
+    found = {
+        "output": str(result.output) if result.output else None,
+        "refused": result.refused,
+        "seconds": result.seconds,
+    }
+    line = f"refused: {result.refused}" if result.refused else f"{out} ({result.seconds} s)"
+    console.show(found, as_json=as_json, text=lambda: console.line(line))
+    if result.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Archive of the release.")],
+    *,
+    key: Annotated[Path, typer.Option("--key", help="Public key (PEM) of the manufacturer.")],
+    evidence: Annotated[
+        Path | None, typer.Option(help="Evidence folder; default: beside the archive.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a release's archive and evidence against a public key alone."""
+    from stages.package.verify import verify_bundle
+
+    found = verify_bundle(bundle, evidence or bundle.parent / "evidence", key)
+    _verdict(found, as_json=as_json)
+
+
+def _verdict(found: dict[str, object], *, as_json: bool) -> None:
+
+    line = f"ok: {found['records']} records" if found["ok"] else f"{found['first_bad']}: "
+    if not found["ok"]:
+        line += str(found["reason"])
+    console.show(found, as_json=as_json, text=lambda: console.line(line))
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+@audit_app.command("verify")
+def audit_verify(*, project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
+    """Check every record and checkpoint of the project's ledger."""
+    from flows.evidence import verify_ledger
+
+    _verdict(verify_ledger(project), as_json=as_json)
+
+
+@audit_app.command("show")
+def audit_show(
+    *,
+    project: ProjectOption = HERE,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    since: Annotated[int, typer.Option(help="From this index on.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List the records of the project's ledger."""
+    from flows.evidence import show_ledger
+
+    rows = show_ledger(project, stage=stage, since=since)
+    columns = ("index", "time", "stage", "unit", "status", "gate")
+    console.show(
+        {"records": rows},
+        as_json=as_json,
+        text=lambda: console.table(
+            "ledger", columns, [tuple(row.get(c) or "" for c in columns) for row in rows]
+        ),
+    )
+
+
+@app.command()
+def serve(
+    *,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the chain as Prefect deployments: on a schedule, and on approved findings."""
+    from flows.serve import serve as work
+
+    work(project, as_json=as_json)
+
+
+def main() -> None:
+    """Entry point: exit codes as documented, errors in one line."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(3)
+    except Exception as error:  # noqa: BLE001 - the last line: every error gets its exit code
+        if hasattr(error, "format_message"):
+            sys.stderr.write(f"kette: error: {error.format_message()} See `kette --help`.\n")
+            sys.exit(2)
+        sys.exit(console.fail(error))
+    except KeyboardInterrupt as error:
+        sys.exit(console.fail(error))

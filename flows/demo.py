@@ -1,0 +1,28 @@
+"""The phantom cohort of `kette demo`: made once beside the vault, outside the project."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from stages.project import Place
+
+
+def incoming(place: Place) -> Path:
+    """Folder of the phantom cohort; made if it is not there, whole or not at all.
+
+    It plays the part of a hospital's export and carries invented identities, so it lies outside
+    the project like any other incoming study.
+    """
+    from stages.key import code_digest
+    from stages.phantom.cohort import generate
+
+    place.check()
+    folder = place.home / place.name / "incoming" / code_digest("phantom")[:12]
+    if not folder.is_dir():
+        beside = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        beside.mkdir(parents=True)
+        generate(beside)
+        beside.rename(folder)
+    return folder

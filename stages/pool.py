@@ -1,0 +1,231 @@
+"""Worker processes: where `run` and `merge` happen.
+
+Rules:
+
+- POL-1  A worker ends when the coordinator ends, however it ended.
+- POL-2  Numeric stages run in a process of their own whose threads and instruction set are fixed
+         before the first import of a numeric library.
+- POL-3  What a worker raises is one of our errors, without identifiers: an unexpected error of
+         `ingest`, which sees identities, is told by its type and place alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import multiprocessing
+import os
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import connection
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from audit.errors import Fault, KetteError
+from stages.artifact import Digest
+from stages.params import Numerics
+from stages.stage import Json, MergeContext, RunContext, Stage, Unit
+from stages.store import Entry, Store, disk_fault
+
+Say = Callable[[str, float], None]
+
+SEES_IDENTITIES = frozenset({"ingest"})
+
+
+def load_stage(name: str) -> Stage[Any]:
+    """The stage of that name: `STAGE` in `stages/<name>/stage.py`."""
+    stage: Stage[Any] = importlib.import_module(f"stages.{name}.stage").STAGE
+    return stage
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `run` or `merge`, as it goes down the pipe to a worker."""
+
+    stage: str
+    unit: Unit
+    """For a merge, the unit without name."""
+    key: Digest
+    parts: Json
+    parameters: Any
+    trees: Mapping[str, Digest]
+    """Label → digest of the trees it reads."""
+    units: Mapping[str, Digest] | None
+    """For a merge: unit name → digest of its tree."""
+    notes: Json
+    store: Path
+
+
+def numeric_environment(numerics: Numerics) -> dict[str, str]:
+    """Variables that fix threads and instruction set of every numeric library (POL-2)."""
+    threads = str(numerics.threads)
+    values = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "NUMEXPR_NUM_THREADS": threads,
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": threads,
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONHASHSEED": "0",
+    }
+    if numerics.instruction_set == "avx2":
+        values |= {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "DNNL_MAX_CPU_ISA": "AVX2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "MKL_CBWR": "AVX2",
+            "OPENBLAS_CORETYPE": "Haswell",
+            "NPY_DISABLE_CPU_FEATURES": _beyond_avx2(),
+        }
+    return values
+
+
+def _beyond_avx2() -> str:
+    """The features beyond AVX2 that this processor has, by NumPy's names.
+
+    NumPy warns about a name that the processor lacks, so only those that it has are named.
+    """
+    path = Path("/proc/cpuinfo")
+    flags = path.read_text("utf-8", "replace").split() if path.is_file() else []
+    return " ".join(name for flag, name in _BEYOND.items() if flag in flags)
+
+
+_BEYOND = {"avx512f": "AVX512F", "avx512cd": "AVX512CD", "avx512vl": "AVX512_SKX"}
+
+
+class Workers:
+    """Processes for units; made when first needed, ended by `close`."""
+
+    def __init__(self, count: int, numerics: Numerics | None, say: Say) -> None:
+        self._closed = False
+        self._context = multiprocessing.get_context("spawn")
+        self._queue: Queue[tuple[str, float] | None] = self._context.Queue()
+        self._drain = threading.Thread(target=self._listen, args=(say,), daemon=True)
+        self._drain.start()
+        self._pool = ProcessPoolExecutor(
+            1 if numerics else count,
+            mp_context=self._context,
+            initializer=_begin,
+            initargs=(numeric_environment(numerics) if numerics else {}, self._queue),
+        )
+
+    def _listen(self, say: Say) -> None:
+        while (message := self._queue.get()) is not None:
+            say(*message)
+
+    def do(self, job: Job) -> Entry:
+        """Run a job and wait for it.
+
+        Raises:
+            KetteError: what the stage raised, or that the worker died.
+        """
+        try:
+            return self._pool.submit(work, job).result()
+        except BrokenExecutor:
+            raise Fault(
+                f"The worker of {job.stage}/{job.unit.name or 'merge'} died.",
+                "It may have run out of memory: set KETTE_WORKERS lower, then run again.",
+            ) from None
+
+    def close(self) -> None:
+        """End the workers after the jobs under way; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.put(None)
+        self._drain.join(5)
+        self._queue.close()
+
+
+_PROGRESS: Queue[tuple[str, float] | None] | None = None
+
+
+def _begin(variables: Mapping[str, str], progress: Queue[tuple[str, float] | None]) -> None:
+    """Prepare a worker: environment before any numeric import, watch the coordinator (POL-1)."""
+    global _PROGRESS  # noqa: PLW0603 - the pool's initializer has no other way to hand it on
+    os.environ.update(variables)
+    _PROGRESS = progress
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def work(job: Job) -> Entry:
+    """Do one job in this process: fresh folder, stage function, store, entry."""
+    store = Store(job.store)
+    try:
+        return _work(job, store)
+    except KetteError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise disk_fault(error) from None
+        raise _unexpected(job, error) from None
+    except MemoryError:
+        raise Fault(
+            f"{job.stage}/{job.unit.name or 'merge'} ran out of memory.",
+            "Set KETTE_WORKERS lower or the patch smaller, then run again.",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - the last line before the pipe: told without values
+        raise _unexpected(job, error) from None
+
+
+def _unexpected(job: Job, error: Exception) -> Fault:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    text = "" if job.stage in SEES_IDENTITIES else f": {error}"
+    return Fault(
+        f"{job.stage}/{job.unit.name or 'merge'} failed with {type(error).__name__} "
+        f"at {place}{text}.",
+        "This is a defect of the program or its environment: report it with this line.",
+    )
+
+
+def _say(text: str, fraction: float) -> None:
+    if _PROGRESS is not None:
+        _PROGRESS.put((text, fraction))
+
+
+def _work(job: Job, store: Store) -> Entry:
+    stage = load_stage(job.stage)
+    trees = {label: store.get(digest, check=True) for label, digest in job.trees.items()}
+    out = store.scratch()
+    started = datetime.now(UTC)
+    with warnings.catch_warnings():
+        if job.stage in SEES_IDENTITIES:
+            warnings.simplefilter("ignore")  # libraries' warnings quote values
+        if job.units is None:
+            context = RunContext(job.parameters, trees, out, _say)
+            outcome = stage.run(job.unit, context)
+        else:
+            units = {name: store.get(digest) for name, digest in sorted(job.units.items())}
+            outcome = stage.merge(MergeContext(job.parameters, units, trees, job.notes, out))
+    entry = Entry(
+        stage=job.stage,
+        unit=job.unit.name,
+        key=job.key,
+        parts=job.parts,
+        digest=store.put(out),
+        findings=outcome.findings,
+        measured=outcome.measured,
+        gate=outcome.gate,
+        started=started.isoformat(),
+        finished=datetime.now(UTC).isoformat(),
+    )
+    store.remember(entry)
+    return entry

@@ -1,0 +1,169 @@
+"""The members of the release's archive, made of the trees of the earlier stages.
+
+Rules:
+
+- CON-1  The archive holds models, configurations, documents, bill of materials and license; no
+         image, no annotation, no signature, nothing pickled.
+- CON-2  `manifest.json` lists every other member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from audit.canonical import canonical_json
+from stages.artifact import Digest, FileEntry, Manifest
+from stages.bundle import CONFIG, MANIFEST, MODELS, BundleConfig, Limits, Target
+from stages.package import monai_bundle, sbom
+from stages.package.params import Parameters
+from stages.package.results import Json, Results
+from stages.series import read_series
+
+SBOM = "sbom.cdx.json"
+REPORT = "docs/report.html"
+WEIGHTS = "models/model.safetensors"
+REQUIRED = (
+    "LICENSE",
+    "configs/inference.json",
+    CONFIG,
+    "configs/metadata.json",
+    "docs/README.md",
+    "docs/params.json",
+    REPORT,
+    WEIGHTS,
+    "models/model.onnx",
+    SBOM,
+    MANIFEST,
+)
+"""Members without which an archive is no release."""
+
+Members = dict[str, bytes]
+
+_FOLDER = files("stages.package")
+
+
+def models(trees: Mapping[str, Path]) -> Members:
+    """The weights and every file that a runtime opens."""
+    found = {WEIGHTS: (trees["train"] / "model.safetensors").read_bytes()}
+    tree = trees["optimize/targets"]
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and path.suffix != ".parquet":
+            found[f"models/{path.relative_to(tree).as_posix()}"] = path.read_bytes()
+    return found
+
+
+def config(params: Parameters, results: Results, trees: Mapping[str, Path]) -> BundleConfig:
+    """`configs/kette.json`: what inference must know."""
+    targets = json.loads((trees["optimize"] / "targets.json").read_bytes())["targets"]
+    return BundleConfig(
+        name=params.project.name,
+        version=params.package.version,
+        epoch=params.project.epoch,
+        task=params.task,
+        volume=params.volume,
+        network=params.network,
+        channels_out=results.candidate["channels_out"],
+        numerics=params.numerics,
+        models=_targets({target["target"]: target["verdict"] for target in targets}),
+        limits=Limits.seen(_grids(results, trees["dataset/cohort"]), params.package.limits_margin),
+    )
+
+
+def whole(
+    params: Parameters,
+    results: Results,
+    made: Members,
+    *,
+    bundle: BundleConfig,
+    report: bytes,
+    parameters: Json,
+) -> Members:
+    """All members, the manifest included.
+
+    Args:
+        params: the sections that `package` takes.
+        results: the tables of the earlier stages.
+        made: of `models`.
+        bundle: of `config`.
+        report: the rendered report.
+        parameters: all sections of the project's parameters, resolved.
+    """
+    dice = {r["structure"]: r["dice_mean"] for r in results.metrics if r["group"] == "all"}
+    extras = ("tensorrt-rtx",) if any("tensorrt-rtx/" in name for name in made) else ()
+    members = made | {
+        "LICENSE": (_FOLDER / "license.txt").read_bytes(),
+        CONFIG: bundle.model_dump_json(indent=1, by_alias=True).encode(),
+        "configs/metadata.json": _json(monai_bundle.metadata(bundle, params.package, dice)),
+        "configs/inference.json": _json(monai_bundle.inference(bundle)),
+        "docs/README.md": _readme(params, bundle, dice),
+        "docs/params.json": _json(parameters),
+        REPORT: report,
+        SBOM: sbom.bill(
+            params.project.name,
+            params.package.version,
+            params.project.epoch,
+            digests(made),
+            sbom.closure(extras),
+        ),
+    }
+    return members | {MANIFEST: canonical_json(manifest(members).model_dump(mode="json"))}
+
+
+def digests(members: Members) -> dict[str, Digest]:
+    """Member → SHA-256."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(members.items())}
+
+
+def manifest(members: Members) -> Manifest:
+    """What `manifest.json` says of the other members."""
+    return Manifest(
+        files=tuple(
+            FileEntry(path=name, size=len(members[name]), sha256=digest)
+            for name, digest in digests(members).items()
+            if name != MANIFEST
+        )
+    )
+
+
+def _targets(verdicts: Mapping[str, str]) -> dict[Target, str]:
+    """Proven targets in the order of `MODELS`, then those that were built but could not run."""
+    order: Mapping[str, int] = {"equivalent": 0, "not run": 1}
+    known: list[Any] = [name for name in MODELS if verdicts.get(name) in order]
+    chosen: Callable[[str], int] = lambda name: order[verdicts[name]]  # noqa: E731 - typed key
+    return {name: MODELS[name] for name in sorted(known, key=chosen)}
+
+
+def _grids(
+    results: Results, cohort: Path
+) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
+    """Shape and spacing of every image series that the network learned from."""
+    learned = {row["subject"] for row in results.splits if row["split"] == "train"}
+    grids = []
+    for row in results.series:
+        path = cohort / row["subject"] / f"{row['series']}.zip"
+        consensus = cohort / row["subject"] / "consensus" / f"{row['series']}.dcm"
+        if row["kind"] == "image" and row["subject"] in learned and consensus.is_file():
+            geometry = read_series(path, pixels=False).geometry
+            grids.append((geometry.shape, geometry.spacing_mm))
+    return grids
+
+
+def _readme(params: Parameters, bundle: BundleConfig, dice: Mapping[str, float | None]) -> bytes:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - plain Markdown, shown as text
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    template = environment.from_string((_FOLDER / "readme.txt").read_text("utf-8"))
+    return template.render(package=params.package, bundle=bundle, dice=dice).encode()
+
+
+def _json(value: Json) -> bytes:
+    """Readable JSON, in the order of the value."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

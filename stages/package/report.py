@@ -1,0 +1,130 @@
+"""The report's content: what a reviewer asks of a release, in the order in which they ask it.
+
+Decides what is shown; draws by `charts` and `overlays`, and is rendered by `document`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from stages.artifact import Digest
+from stages.package.document import Document, Figure, Section, Tile, show, table
+from stages.package.measured import gates, looks, timings
+from stages.package.params import Parameters
+from stages.package.report_cohort import agreement, cohort
+from stages.package.report_model import interval, targets, test, variants
+from stages.package.results import Json, Results
+
+_MADE = (
+    "This release was made by Kette from the trees below; each is named by the SHA-256 of its "
+    "manifest, and each has its signed record in the evidence beside the archive."
+)
+
+
+def compose(
+    params: Parameters,
+    results: Results,
+    measured: Mapping[str, Json],
+    *,
+    pictures: Sequence[Figure],
+    inputs: Mapping[str, Digest],
+    models: Mapping[str, Digest],
+) -> Document:
+    """The whole report as data.
+
+    Args:
+        params: all sections that `package` takes.
+        results: the tables of the earlier stages.
+        measured: stage → what was measured while it ran.
+        pictures: overlays of test series.
+        inputs: label → digest of every tree that the release is made of.
+        models: member → SHA-256 of every file of the model.
+    """
+    package = params.package
+    return Document(
+        title=package.title,
+        subtitle=f"{params.project.name} {package.version}",
+        lead=package.intended_use,
+        tiles=_tiles(results, measured),
+        sections=(
+            cohort(results),
+            agreement(results),
+            variants(results),
+            test(results, measured),
+            Section(
+                "overlays",
+                "Results on test subjects",
+                ("From the worst to the best mean Dice, spread evenly over the ranks.",),
+                figures=tuple(pictures),
+            ),
+            targets(results, measured),
+            _gates(measured),
+            _provenance(params, results, measured, inputs, models),
+        ),
+        footer=f"{package.copyright} · {package.authors}",
+    )
+
+
+def _tiles(results: Results, measured: Mapping[str, Json]) -> tuple[Tile, ...]:
+    dice = tuple(
+        Tile(
+            f"Dice, {r['structure']}", show(r["dice_mean"]), f"95 % CI {interval(r)}, n = {r['n']}"
+        )
+        for r in results.metrics
+        if r["group"] == "all"
+    )
+    counts = Counter(row["split"] for row in results.splits)
+    subjects = Tile("Subjects", str(len(results.splits)), f"{counts['test']} in the locked test")
+    count = looks(measured)
+    seen = Tile("Looks at the test split", show(count), "counted in the ledger")
+    chosen = Tile("Variant", str(results.candidate["variant"]), "chosen on the validation split")
+    return (*dice, chosen, subjects, seen)
+
+
+def _gates(measured: Mapping[str, Json]) -> Section:
+    checks = gates(measured)
+    heads = {
+        "stage": "Stage",
+        "rule": "Rule",
+        "figure": "Figure",
+        "limit": "Limit",
+        "verdict": "Verdict",
+    }
+    text = "Limits are declared in the parameters before a run; a refused gate makes no release."
+    return Section(
+        "gates",
+        "Gates",
+        (text,) if checks else (text, "Verdicts stand in the records of the ledger."),
+        tables=(table("Checks of every stage", checks, heads),) if checks else (),
+    )
+
+
+def _provenance(
+    params: Parameters,
+    results: Results,
+    measured: Mapping[str, Json],
+    inputs: Mapping[str, Digest],
+    models: Mapping[str, Digest],
+) -> Section:
+    digests = [{"name": name, "digest": digest} for name, digest in sorted(inputs.items())]
+    members = [{"name": name, "digest": digest} for name, digest in sorted(models.items())]
+    spent = timings(measured)
+    return Section(
+        "provenance",
+        "Provenance",
+        (
+            _MADE,
+            f"Weights: SHA-256 {results.candidate['weights_sha256']}.",
+            f"Reference date: {params.project.epoch.isoformat()}, the project's own.",
+        ),
+        tables=(
+            table("Inputs", digests, {"name": "Tree", "digest": "SHA-256 of the manifest"}),
+            table("Models", members, {"name": "Member of the archive", "digest": "SHA-256"}),
+            *(
+                (table("Measured", spent, {"stage": "Stage", "what": "What", "value": "Value"}),)
+                if spent
+                else ()
+            ),
+        ),
+    )

@@ -1,0 +1,112 @@
+"""The report on the model: how it was chosen, how well it does, how equal its targets are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.package import charts
+from stages.package.document import SVG, Figure, Section, table
+from stages.package.measured import latencies, looks
+from stages.package.results import Json, Results
+
+
+def variants(results: Results) -> Section:
+    names = list(results.comparison[0]) if results.comparison else []
+    heads = {name: name.replace("_", " ").capitalize() for name in names}
+    curves = Figure(
+        SVG,
+        charts.learning_curves(results.histories),
+        "Training loss and validation Dice of every variant over its epochs.",
+        "Learning curves: training loss (left) and Dice on the validation split (right).",
+    )
+    return Section(
+        "variants",
+        "Variants of transfer learning",
+        ("The variant is chosen on the validation split, before the test split is looked at.",),
+        tables=(
+            table("Comparison on the validation split", results.comparison, heads, mark="selected"),
+        ),
+        figures=(curves,),
+    )
+
+
+def test(results: Results, measured: Mapping[str, Json]) -> Section:
+    rows = [
+        {
+            **row,
+            "group": charts.name_of(row["group"]),
+            "interval": interval(row),
+        }
+        for row in results.metrics
+    ]
+    heads = {
+        "group": "Group",
+        "structure": "Structure",
+        "n": "Series",
+        "dice_mean": "Mean Dice",
+        "interval": "95 % CI",
+        "hd95_mm_mean": "HD95 (mm)",
+        "nsd_mean": "NSD",
+    }
+    picture = Figure(
+        SVG,
+        charts.results(results.metrics, results.scores),
+        "Dice by structure, for all test series and for each vendor: mean with 95 % confidence "
+        "interval, a faint dot a series.",
+        "Dice on the locked test split: mean (diamond), 95 % confidence interval (line), "
+        "a dot a series.",
+    )
+    count = looks(measured)
+    text = (
+        f"The locked test split was looked at {count} time{'' if count == 1 else 's'}, "
+        "this look included; the ledger counts each."
+        if count is not None
+        else "The looks at the locked test split stand in the ledger."
+    )
+    return Section(
+        "test",
+        "Results on the locked test split",
+        (text,),
+        tables=(table("All series, then by vendor", rows, heads),),
+        figures=(picture,),
+    )
+
+
+def targets(results: Results, measured: Mapping[str, Json]) -> Section:
+    heads = {
+        "target": "Target",
+        "precision": "Precision",
+        "ran": "Ran here",
+        "max_abs_difference": "Largest difference",
+        "dice_to_reference": "Dice to the reference",
+        "reason": "Note",
+    }
+    seconds = latencies(measured)
+    picture = Figure(
+        SVG,
+        charts.latency(seconds),
+        "Seconds on each target: " + ", ".join(f"{k} {v:.3g} s" for k, v in seconds.items()),
+        "Latency, as measured when the models were made.",
+    )
+    rows = [
+        {**row, "max_abs_difference": _exponent(row["max_abs_difference"])}
+        for row in results.equivalence
+    ]
+    return Section(
+        "targets",
+        "Targets: equivalence and latency",
+        ("Each target's answers are compared with those of the network as it was trained.",),
+        tables=(table("Equivalence to the trained network", rows, heads),),
+        figures=(picture,) if seconds else (),
+    )
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return "–"
+    return f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
+
+
+def _exponent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}"

@@ -1,0 +1,53 @@
+"""What the earlier stages found, read from their trees: rows as they wrote them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.table import read_table
+
+Rows = list[dict[str, Any]]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tables of the cohort, the training, the test and the targets."""
+
+    series: Rows
+    splits: Rows
+    quarantine: Rows
+    agreement: Rows
+    queue: Rows
+    candidate: Json
+    comparison: Rows
+    histories: Mapping[str, Rows]
+    """Variant → its epochs, sorted by variant."""
+    metrics: Rows
+    scores: Rows
+    equivalence: Rows
+
+
+def read(trees: Mapping[str, Path]) -> Results:
+    """Read the tables of the trees that `plan` named."""
+    cohort, variants = trees["dataset/cohort"], trees["train/variants"]
+    return Results(
+        series=read_table(cohort / "series.parquet"),
+        splits=read_table(cohort / "splits.parquet"),
+        quarantine=read_table(cohort / "quarantine.parquet"),
+        agreement=read_table(cohort / "agreement.parquet"),
+        queue=read_table(trees["annotate"] / "queue.parquet"),
+        candidate=json.loads((trees["train"] / "candidate.json").read_bytes()),
+        comparison=read_table(trees["train"] / "comparison.parquet"),
+        histories={
+            path.parent.relative_to(variants).as_posix(): read_table(path)
+            for path in sorted(variants.rglob("history.parquet"))
+        },
+        metrics=read_table(trees["assess"] / "metrics.parquet"),
+        scores=read_table(trees["assess/test"] / "scores.parquet"),
+        equivalence=read_table(trees["optimize/targets"] / "equivalence.parquet"),
+    )

@@ -1,0 +1,53 @@
+"""Section `assess` of `params.yaml`, and the sections that the stage takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from stages.params import Name, Network, Numerics, Params, Project, Task, Volume
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AssessParams(Params):
+    """Section `assess`."""
+
+    min_dice: Share | dict[Name, Share] = 0.5
+    """Least mean Dice on the test split: one for all structures, or structure's name → its own."""
+    min_ci_low: Share | None = None
+    """Least lower end of each structure's confidence interval; null asks for none."""
+    vendor_gap: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """A vendor whose mean Dice lies further below the mean of all is a finding."""
+    min_subjects: Annotated[int, Field(ge=2)] = 10
+    """Fewer test subjects are a finding: the interval is then not to be trusted."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples of each interval."""
+    nsd_tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
+    """Surface distance that counts as agreement in the normalized surface Dice."""
+
+
+class Parameters(Params):
+    """What `assess` takes of `params.yaml`."""
+
+    project: Project
+    task: Task
+    numerics: Numerics
+    volume: Volume
+    network: Network
+    assess: AssessParams = AssessParams()
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        names = {structure.name for structure in self.task.structures}
+        limits = self.assess.min_dice
+        if isinstance(limits, dict) and limits.keys() != names:
+            raise ValueError("assess.min_dice must name every structure of the task, and no other")
+        return self
+
+    def min_dice(self, structure: str) -> float:
+        """The declared limit of one structure."""
+        limits = self.assess.min_dice
+        return limits[structure] if isinstance(limits, dict) else limits

@@ -1,0 +1,148 @@
+"""The candidate on the test split: a prediction and its scores for every labeled series."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audit.errors import Fault, Refused, Unreadable
+from stages.assess.params import Parameters
+from stages.channels import channels_count, to_labels
+from stages.cohort import Case, load_case, read_cases
+from stages.network import build, load, predictor
+from stages.overlap import dice, hd95_mm, nsd
+from stages.params import Network, Task
+from stages.segmentation import write_labels
+from stages.stage import Outcome
+from stages.table import write_table
+from stages.volume import restore, sliding_window
+
+SCORES = {
+    "subject": "string",
+    "series": "string",
+    "vendor": "string",
+    "structure": "string",
+    "dice": "double",
+    "hd95_mm": "double",
+    "nsd": "double",
+}
+Row = dict[str, Any]
+
+
+def predict_test_split(
+    cohort: Path, candidate: Path, params: Parameters, out: Path, say: Callable[[str, float], None]
+) -> Outcome:
+    """Predict and score; `predictions/<subject>/<series>.dcm` and `scores.parquet`.
+
+    Raises:
+        Refused: the test split has no labeled series.
+        Fault: the candidate is not what its description says.
+    """
+    description = json.loads((candidate / "candidate.json").read_bytes())
+    module = read_candidate(candidate, description, params)
+    cases = [
+        case for case in read_cases(cohort, params.task) if case.split == "test" and case.consensus
+    ]
+    skipped: list[dict[str, str]] = []
+    rows: list[Row] = []
+    for number, case in enumerate(cases, start=1):
+        try:
+            rows += _assess(case, module, description, params, out)
+        except Unreadable as error:
+            skipped.append({"subject": case.subject, "series": case.series, "reason": error.what})
+        say(f"test series {number} of {len(cases)}", number / len(cases))
+    if not rows:
+        raise Refused(
+            "No test subject has a labeled series that can be read.",
+            "Annotate more subjects, or give the test split a larger share in `dataset`.",
+        )
+    write_table(out / "scores.parquet", rows, SCORES)
+    return Outcome(findings={"series": len(cases) - len(skipped), "skipped": skipped})
+
+
+def read_candidate(
+    folder: Path, description: dict[str, Any], params: Parameters
+) -> torch.nn.Module:
+    """The trained network, held against its description and the parameters (ASS-1).
+
+    Raises:
+        Fault: it was trained for another task, volume or network.
+    """
+    network = Network.model_validate(description["network"])
+    same = (
+        Task.model_validate(description["task"]) == params.task
+        and network == params.network
+        and description["volume"] == params.volume.model_dump(mode="json")
+        and description["channels_out"] == channels_count(params.task)
+    )
+    if not same:
+        raise Fault(
+            "The candidate was trained with other task, volume or network parameters.",
+            "Run the chain from `train` again.",
+        )
+    module = build(network, channels_count(params.task))
+    load(module, folder / "model.safetensors")
+    return module
+
+
+def _assess(
+    case: Case,
+    module: torch.nn.Module,
+    description: dict[str, Any],
+    params: Parameters,
+    out: Path,
+) -> Iterator[Row]:
+    """Predict one series, write the segmentation, yield a row a structure."""
+    series, sample = load_case(case, params.task, params.volume)
+    assert sample.labels is not None  # noqa: S101 - cases have a consensus
+    channels = channels_count(params.task)
+    scores = sliding_window(predictor(module), sample.prepared.array, params.volume, channels)
+    labels = restore(to_labels(scores, params.task), sample.prepared)
+    weights = description["weights_sha256"]
+    write_labels(
+        out / "predictions" / case.subject / f"{case.series}.dcm",
+        labels,
+        series,
+        params.task,
+        seed=f"{weights}/{case.series}",
+        epoch=params.project.epoch,
+        description="Prediction on the test split",
+        algorithm=f"{params.project.name} {weights[:12]}",
+        creator="Kette",
+    )
+    spacing_mm = series.geometry.spacing_mm
+    for structure in params.task.structures:
+        yield {
+            "subject": case.subject,
+            "series": case.series,
+            "vendor": case.vendor,
+            "structure": structure.name,
+            **score(
+                sample.labels == structure.label,
+                labels == structure.label,
+                spacing_mm,
+                params.assess.nsd_tolerance_mm,
+            ),
+        }
+
+
+def score(
+    reference: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    tolerance_mm: float,
+) -> dict[str, float | None]:
+    """Dice, HD95 (mm) and normalized surface Dice; None where a metric is not defined (ASS-3)."""
+    if not reference.any() and not predicted.any():
+        return {"dice": None, "hd95_mm": None, "nsd": None}
+    return {
+        "dice": dice(reference, predicted),
+        "hd95_mm": hd95_mm(reference, predicted, spacing_mm),
+        "nsd": nsd(reference, predicted, spacing_mm, tolerance_mm),
+    }

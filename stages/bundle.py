@@ -32,10 +32,10 @@ MANIFEST = "manifest.json"
 MODELS: Mapping[str, str] = {
     "onnxruntime-cpu": "models/model.onnx",
     "openvino-cpu": "models/openvino/model.xml",
-    "tensorrt-rtx": "models/model.onnx",
+    "tensorrt-rtx": "models/tensorrt-rtx/model.engine",
 }
 """Target → the member that its runtime opens, where the release has that target. OpenVINO reads
-the weights from the `.bin` beside the `.xml`; TensorRT for RTX builds its engine from the ONNX."""
+the weights from the `.bin` beside the `.xml`. Without `models/`, the paths in `optimize`'s tree."""
 
 Target = Literal["onnxruntime-cpu", "openvino-cpu", "tensorrt-rtx"]
 """A runtime on a class of hardware."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from audit.canonical import canonical_json
 from audit.errors import WrongUse
 from stages.artifact import Manifest
+from stages.bundle import MODELS
 from stages.optimize.params import OptimizeParams, Parameters
 from stages.stage import (
     Check,
@@ -44,11 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FILES = {
-    "onnxruntime-cpu": "model.onnx",
-    "openvino-cpu": "openvino/model.xml",
-    "tensorrt-rtx": "tensorrt-rtx/model.engine",
-}
+FILES = {target: member.removeprefix("models/") for target, member in MODELS.items()}
 """Target → the file that its runtime opens."""
 _COLUMNS = {
     "target": "string",

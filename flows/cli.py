@@ -302,3 +302,7 @@ def main() -> None:
         sys.exit(console.fail(error))
     except KeyboardInterrupt as error:
         sys.exit(console.fail(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+Completed = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[2]
 MICRO: dict[str, Any] = {
     "numerics": {"threads": 1},
@@ -60,15 +61,16 @@ class Project:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "flows.cli", *words]
 
-    def call(self, *words: str, check: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *words: str, check: int | None = 0, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `kette` with these words in the project's folder."""
         done = subprocess.run(
             self.command(*words), cwd=self.folder, env=self.environment() | extra,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         self.output += [done.stdout, done.stderr]
-        if check is not None:
-            assert done.returncode == check, done.stderr + done.stdout
+        assert done.returncode == check, done.stderr + done.stdout
         return done
 
     def run(self, *words: str, **extra: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -43,6 +44,16 @@ if TYPE_CHECKING:
 LabelMap = NDArray[np.uint8]
 
 _REMEDY = "Export the segmentation again on the grid of its series, or leave it out."
+_TYPE_2 = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
 _CATEGORY = {
     "anatomy": ("123037004", "SCT", "Anatomical Structure"),
     "abnormality": ("49755003", "SCT", "Morphologically Abnormal Structure"),
@@ -129,7 +140,7 @@ def write_labels(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         seg = hd.seg.Segmentation(
-            source_images=series.headers,
+            source_images=(_identified(series.headers[0]), *series.headers[1:]),
             pixel_array=segments,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=_descriptions(task, classes, algorithm),
@@ -276,6 +287,18 @@ def _descriptions(
             segment.SegmentDescription = classes[structure.name]
         described.append(segment)
     return described
+
+
+def _identified(header: Dataset) -> Dataset:
+    """A copy that has all of patient and study that a SEG takes over, absent ones empty.
+
+    They are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty. Some exports leave them out.
+    """
+    copy = deepcopy(header)
+    for keyword in _TYPE_2:
+        if keyword not in copy:
+            setattr(copy, keyword, "")
+    return copy
 
 
 def _fix(seg: Dataset, seed: str, moment: datetime) -> None:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -80,28 +81,75 @@ class ZipWriter:
         self._zip.writestr(entry, content)
 
 
-def read_zip(
-    path: Path, *, limit_bytes: int, limit_entries: int, names: Collection[str] | None = None
-) -> Iterator[tuple[str, bytes]]:
-    """The files of an archive, in its own order; folders are passed over.
+class ZipReader:
+    """An archive that was checked once (ZIP-2), read entry by entry in any order."""
 
-    Args:
-        path: the archive.
-        limit_bytes: highest sum of the entries' sizes, uncompressed.
-        limit_entries: highest number of entries.
-        names: read only these; the whole archive is checked all the same.
+    def __init__(self, path: Path, *, limit_bytes: int, limit_entries: int) -> None:
+        """Open and check an archive.
+
+        Args:
+            path: the archive.
+            limit_bytes: highest sum of the entries' sizes, uncompressed.
+            limit_entries: highest number of entries.
+
+        Raises:
+            Unreadable: ZIP-2, or the file is no archive.
+        """
+        with _faults():
+            self._zip = zipfile.ZipFile(path)
+        try:
+            _check(self._zip.infolist(), limit_bytes=limit_bytes, limit_entries=limit_entries)
+        except Unreadable:
+            self._zip.close()
+            raise
+        self.names = [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
+        """Names of the files, in the archive's own order; folders are passed over."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """An entry's bytes.
+
+        Raises:
+            Unreadable: the entry is damaged, absent or packed in a way that cannot be read.
+        """
+        with _faults():
+            return self._zip.read(name)
+
+
+def read_zip(path: Path, *, limit_bytes: int, limit_entries: int) -> Iterator[tuple[str, bytes]]:
+    """The files of an archive, in its own order.
 
     Raises:
-        Unreadable: ZIP-2; or an entry is damaged or packed in a way that cannot be read.
+        Unreadable: as `ZipReader`.
     """
+    with ZipReader(path, limit_bytes=limit_bytes, limit_entries=limit_entries) as archive:
+        for name in archive.names:
+            yield name, archive.read(name)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check(entries, limit_bytes=limit_bytes, limit_entries=limit_entries)
-            for entry in entries:
-                if not entry.is_dir() and (names is None or entry.filename in names):
-                    yield entry.filename, archive.read(entry)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ):
         raise Unreadable("An archive is damaged or cannot be unpacked.", _REMEDY) from None
 
 

@@ -140,7 +140,7 @@ def write_labels(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         seg = hd.seg.Segmentation(
-            source_images=(_identified(series.headers[0]), *series.headers[1:]),
+            source_images=(_completed(series), *series.headers[1:]),
             pixel_array=segments,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=_descriptions(task, classes, algorithm),
@@ -289,16 +289,19 @@ def _descriptions(
     return described
 
 
-def _identified(header: Dataset) -> Dataset:
-    """A copy that has all of patient and study that a SEG takes over, absent ones empty.
+def _completed(series: Series) -> Dataset:
+    """The first header, with all that a SEG takes over from it.
 
-    They are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty. Some exports leave them out.
+    Patient and study are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports
+    leave them out. A slice without thickness is as thick as its distance to the next.
     """
-    copy = deepcopy(header)
+    header = deepcopy(series.headers[0])
     for keyword in _TYPE_2:
-        if keyword not in copy:
-            setattr(copy, keyword, "")
-    return copy
+        if keyword not in header:
+            setattr(header, keyword, "")
+    if not header.get("SliceThickness"):
+        header.SliceThickness = series.geometry.spacing_mm[0]
+    return header
 
 
 def _fix(seg: Dataset, seed: str, moment: datetime) -> None:

@@ -97,6 +97,8 @@ def _target(release: Release, wanted: str | None) -> Target:
 
 def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uint8]:
     """The label map on the series' own grid (INF-4)."""
+    import numpy as np
+
     from stages.channels import to_labels
     from stages.runtime import predictor
     from stages.volume import prepare, restore, sliding_window
@@ -108,6 +110,11 @@ def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uin
     member = config.models[target]
     predict = predictor(target, member, release.models.__getitem__, config.numerics.threads)
     scores = sliding_window(predict, prepared.array, config.volume, config.channels_out)
+    if not np.isfinite(scores).all():
+        raise Refused(
+            "The network's answer to this series is not made of numbers.",
+            "Check the series' voxel values and rescale slope.",
+        )
     return restore(to_labels(scores, config.task), prepared)
 
 
@@ -137,6 +144,11 @@ def _write(
         raise Fault(
             f"The answer cannot be written ({type(error).__name__}).",
             "Choose another `--out`, or free space on the disk.",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - any header may be malformed; messages quote values
+        raise Unreadable(
+            f"The series' headers cannot be carried into a DICOM SEG ({type(error).__name__}).",
+            "Export the series again with its patient, study and frame of reference modules.",
         ) from None
     finally:
         part.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from audit.errors import Refused, Unreadable, WrongUse
 from stages.archive import read_zip
@@ -71,10 +72,10 @@ def _sort(study: Path, into: Path, modality: str) -> list[Path]:
         header = _header(data)
         if header is None:
             continue
-        if header.get("Modality") != modality:
+        if header.Modality != modality:
             others += 1
             continue
-        uid = str(header.get("SeriesInstanceUID", ""))
+        uid = str(header.SeriesInstanceUID)
         folder = folders.setdefault(uid, into / f"{len(folders)}")
         folder.mkdir(exist_ok=True)
         (folder / f"{index:06d}.dcm").write_bytes(data)
@@ -95,7 +96,7 @@ def _files(study: Path) -> Iterator[bytes]:
 
 
 def _header(data: bytes) -> Dataset | None:
-    """An instance's attributes without its pixels; None for what is not DICOM.
+    """An instance's attributes without its pixels; None for what is not an instance of a series.
 
     Raises:
         Refused: it is DICOM and damaged; a series without it could look whole.
@@ -103,10 +104,13 @@ def _header(data: bytes) -> Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings quote values
-            return pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
+            header = pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
+            if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+                return None
+            if header.Modality and header.SeriesInstanceUID:
+                return header
     except InvalidDicomError:
         return None
-    except Exception as error:  # noqa: BLE001 - any fault of the parser is bad input
-        raise Refused(
-            f"A DICOM instance of the study is damaged ({type(error).__name__}).", _REMEDY
-        ) from None
+    except Exception:  # noqa: BLE001, S110 - any fault of the parser is a damaged instance
+        pass
+    raise Refused("A DICOM instance of the study is damaged.", _REMEDY)

@@ -99,7 +99,7 @@ def write_series(
         ds.SOPInstanceUID = uid(f"{name}/{index}")
         ds.SeriesInstanceUID, ds.StudyInstanceUID = uid(name), uid(f"{name}/study")
         ds.FrameOfReferenceUID = uid(f"{name}/frame")
-        ds.PatientID, ds.PatientName, ds.PatientBirthDate, ds.PatientSex = "s", "s", "", ""
+        ds.PatientID, ds.PatientName, ds.PatientBirthDate, ds.PatientSex = "s", "s^", "", ""
         ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber = "20260101", "000000", "", ""
         ds.ReferringPhysicianName, ds.SeriesNumber, ds.InstanceNumber = "", 1, shape[0] - index
         ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = modality, vendor, "Model"
@@ -173,8 +173,8 @@ def make_seg(
         manufacturer_model_name="Bench",
         software_versions="1",
         device_serial_number="1",
-        content_creator_name=reader,
     )
+    seg.ContentCreatorName = reader  # highdicom doubts names of one part
     edit(seg)
     write_zip(folder / f"{name}.zip", [(f"{seg.SOPInstanceUID}.dcm", encode(seg))])
     return name

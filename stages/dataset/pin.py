@@ -63,6 +63,9 @@ def add(project: Path) -> None:
         from dvc.output import OutputAlreadyTrackedError
         from dvc.repo import Repo
 
+        # A killed DVC leaves this list of its readers and writers, cut off or naming a process
+        # number that another has by now. One run works in a project at a time: nobody is in it.
+        (project / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
         try:
             with Repo(str(project), config=settings) as repo:
                 repo.add(str(project / "data"))

@@ -107,7 +107,7 @@ def _keep_once(tree: Path, project: Path) -> None:
     """Make cache and `data/` names of the tree's files (PUB-3).
 
     DVC trusts a cached object by its mode. One that stems from another file of the same bytes, or
-    that was damaged since, is replaced by the tree's, whose digest the store has checked.
+    that was damaged since, is replaced by the tree's.
     """
     for path, cached in listed(project).items():
         for other in (cached, project / "data" / path):

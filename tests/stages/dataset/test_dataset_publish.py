@@ -144,7 +144,7 @@ def test_a_damaged_object_of_the_cache_is_replaced(tmp_path, tree):
 
 
 @pytest.mark.rule("PUB-4")
-@pytest.mark.parametrize("left", ["data.dvc", "data", ".dvc", ".kette"])
+@pytest.mark.parametrize("left", ["data.dvc", "data", ".dvc/cache", ".dvc", ".kette"])
 def test_what_a_kill_left_half_done_is_finished(tmp_path, tree, left):
     folder = project(tmp_path / "p")
     publish(tree, folder)
@@ -152,6 +152,8 @@ def test_what_a_kill_left_half_done_is_finished(tmp_path, tree, left):
     gone = folder / left
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     (folder / ".kette" / "publish" / "new").mkdir(parents=True)
+    (folder / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
+    (folder / ".dvc" / "tmp" / "rwlock").write_text('{"write"')
     publish(tree, folder)
     assert (folder / "data.dvc").read_bytes() == pin
     assert Manifest.of(folder / "data") == Manifest.of(tree)

@@ -1,0 +1,43 @@
+"""Why a file is not taken in: fixed sentences, so that no value of a file can be among them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """What stands in `quarantine.parquet` beside a file's digest."""
+
+    UNREADABLE = "the file cannot be opened"
+    NOT_DICOM = "not a DICOM file"
+    CORRUPT = "damaged or cut off: the data set cannot be parsed"
+    TOO_LARGE = "larger than the limit"
+    TOO_DEEP = "sequences are nested deeper than the limit"
+    ARCHIVE = "the archive cannot be trusted: a climbing path, a link, damage or a limit exceeded"
+    TRANSFER_SYNTAX = "the transfer syntax is not accepted: only uncompressed little endian is"
+    SOP_CLASS = "the SOP class is not accepted: only CT, MR and segmentations are"
+    NO_PATIENT = "no patient ID"
+    NO_UID = "a study, series or instance UID is missing or malformed"
+    NOT_PHANTOM = "not a phantom: the public demo key serves phantoms alone"
+    CONFLICT = "another instance with the same UID differs"
+    BURNED_IN = "burned-in annotation, or a screen save"
+    OVERLAY = "an overlay within the pixel data"
+    SIZE = "rows, columns or frames beyond the limit, or missing"
+    PIXELS = "the pixel data has another length than the header says, or is missing"
+    FEW_SLICES = "the series has fewer than three slices"
+    NO_GEOMETRY = "position, orientation or spacing is missing or malformed"
+    MIXED = "the series mixes orientations, shapes, spacings or frames of reference"
+    DOUBLE_SLICE = "the series has two slices at one position"
+    UNEVEN = "the series is unevenly spaced: a slice is missing or misplaced"
+    TILTED = "the series has slices shifted in their plane (a tilted gantry)"
+    STUDIES = "one series UID in several studies"
+    NO_REFERENCE = "the segmentation refers to no series of that subject that is kept"
+    SEVERAL = "the annotation series has more than one instance"
+
+
+class Quarantined(Exception):
+    """Raised where a file turns out to be one that is not taken in."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason

@@ -1,0 +1,132 @@
+"""Sources: folders and ZIP archives of files, walked in one order, opened read-only.
+
+Rules:
+
+- SRC-1  Symbolic links are not followed; what is neither a plain file nor a folder is passed over.
+- SRC-2  Each file is handed over as bytes with its SHA-256, one at a time (memory stays flat); an
+         archive's members come as files of their own, and an archive that cannot be trusted is
+         quarantined whole, by the digest of the archive.
+- SRC-3  No file is read that is larger than the limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from audit.errors import Fault, Unreadable, WrongUse
+from stages.archive import ZipReader
+from stages.artifact import Digest, digest_file
+from stages.ingest.params import Limits
+from stages.ingest.quarantine import Reason
+
+UNKNOWN: Final[Digest] = "0" * 64
+"""Stands for the digest of a file that cannot be opened."""
+_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Where a file is found again; identities may stand in it."""
+
+    path: str
+    member: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, or the reason why it was not read."""
+
+    handle: Handle = field(repr=False)
+    sha256: Digest
+    data: bytes = field(repr=False)
+    reason: Reason | None = None
+
+
+def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
+    """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
+    for path in _files(sources):
+        handle = Handle(str(path), None)
+        try:
+            with path.open("rb") as file:
+                archive = file.read(4) in _ZIP
+            if not archive and path.stat().st_size > limits.file_bytes:
+                yield Found(handle, digest_file(path), b"", Reason.TOO_LARGE)
+            elif archive:
+                yield from _members(path, limits)
+            else:
+                data = path.read_bytes()
+                yield Found(handle, digest(data), data)
+        except OSError:
+            yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+
+
+def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[bytes]:
+    """The bytes of files found before, in the order given.
+
+    Raises:
+        Fault: a file is gone or has changed since (its digest is another).
+    """
+    archives: dict[str, ZipReader] = {}
+    with ExitStack() as stack:
+        for handle, sha256 in handles:
+            try:
+                if handle.member is None:
+                    data = Path(handle.path).read_bytes()
+                else:
+                    if handle.path not in archives:
+                        archives[handle.path] = stack.enter_context(_open(handle.path, limits))
+                    data = archives[handle.path].read(handle.member)
+            except (OSError, Unreadable):
+                data = b""
+            if digest(data) != sha256:
+                raise Fault(
+                    f"The source file {sha256[:16]} changed or vanished while it was taken in.",
+                    "Leave the sources as they are during a run, and run again.",
+                )
+            yield data
+
+
+def _open(path: str, limits: Limits) -> ZipReader:
+    return ZipReader(
+        Path(path), limit_bytes=limits.archive_bytes, limit_entries=limits.archive_entries
+    )
+
+
+def _members(path: Path, limits: Limits) -> Iterator[Found]:
+    try:
+        with _open(str(path), limits) as archive:
+            for name in archive.names:  # a damaged entry must not let the others pass first
+                archive.read(name)
+            for name in archive.names:
+                data = archive.read(name)
+                reason = Reason.TOO_LARGE if len(data) > limits.file_bytes else None
+                yield Found(Handle(str(path), name), digest(data), b"" if reason else data, reason)
+    except Unreadable:
+        yield Found(Handle(str(path), None), digest_file(path), b"", Reason.ARCHIVE)
+
+
+def _files(sources: Sequence[Path]) -> Iterator[Path]:
+    for number, source in enumerate(sources, start=1):
+        if not source.exists():
+            raise WrongUse(f"Source {number} does not exist.", "Name a folder or a ZIP archive.")
+    for source in sorted({path.absolute() for path in sources}):
+        if source.is_file():
+            yield source
+            continue
+        for folder, names, files in os.walk(source, followlinks=False):
+            names.sort()
+            for name in sorted(files):
+                path = Path(folder, name)
+                if path.is_file() and not path.is_symlink():
+                    yield path
+
+
+def digest(data: bytes) -> Digest:
+    """SHA-256 of bytes in memory."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,278 @@
+"""Ingest: DICOM studies from outside become pseudonymized series, or are quarantined.
+
+In: folders and ZIP archives, read-only. Out, for each subject: `<series>.zip` (instances as
+`<sop>.dcm`), `series.parquet`, `instances.parquet`, `quarantine.parquet`; merged: the three tables
+of all subjects. Only this stage sees identities; the coordinator reads who an instance belongs to,
+a worker gets the one subject's secrets and never the vault.
+
+Rules:
+
+- ING-1   Every file ends in exactly one place: an output instance, a duplicate that was dropped,
+          an ignored media directory, or quarantine, with its digest and a fixed reason.
+- ING-2   A bad file stops nothing but itself and, where a series is not whole without it, its
+          series.
+- ING-3   What no rule of the profile lets pass is not in the output, at any depth
+          (`profile.py`); nothing of the source's preamble, file meta and trailing bytes is.
+- ING-4   UIDs are replaced by keyed ones; what referred to an instance before still does.
+- ING-5   Dates move by the subject's own number of days; intervals stay exact, at any depth.
+- ING-6   The same instances give the same bytes in any order, folder, batch and process.
+- ING-7   Pixel bytes are not touched. Images that say that text is burned in are quarantined.
+- ING-8   An image series is one volume or quarantined; an annotation refers to one kept series.
+- ING-9   The output states which options were applied, and only those.
+- ING-10  The public demo key serves phantoms alone.
+- ING-11  The stage refuses when no subject is left, or more than the declared share of the files
+          is quarantined.
+- ING-12  No text, name or error of this stage holds a value of a source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from audit.errors import WrongUse
+from stages.ingest import keys
+from stages.ingest.params import IngestParams, Parameters
+from stages.ingest.profile import EDITION
+from stages.ingest.quarantine import Reason
+from stages.stage import (
+    Check,
+    Gate,
+    Json,
+    MergeContext,
+    Outcome,
+    Plan,
+    PlanContext,
+    RunContext,
+    Stage,
+    Unit,
+    Verdict,
+)
+
+SERIES = {
+    "subject": "string",
+    "study": "string",
+    "series": "string",
+    "modality": "string",
+    "kind": "string",
+    "reader": "string",
+    "annotates": "string",
+    "manufacturer": "string",
+    "model": "string",
+    "instances": "int64",
+}
+INSTANCES = {
+    "subject": "string",
+    "series": "string",
+    "sop": "string",
+    "input_sha256": "string",
+    "output_sha256": "string",
+    "actions_removed": "int64",
+    "actions_emptied": "int64",
+    "actions_replaced": "int64",
+    "actions_uids": "int64",
+    "actions_shifted": "int64",
+    "actions_kept": "int64",
+}
+QUARANTINE = {"input_sha256": "string", "reason": "string"}
+TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}
+
+
+def plan(ctx: PlanContext[Parameters]) -> Plan:
+    """Identify every file of the sources and name a unit for each subject.
+
+    Raises:
+        WrongUse: no source, no vault, or a vault in a place that others get.
+    """
+    from stages.ingest.sources import walk
+    from stages.ingest.survey import survey
+
+    params = ctx.params.ingest
+    if not ctx.sources:
+        raise WrongUse("There is nothing to take in.", "Name a folder or a ZIP archive of studies.")
+    with _keys(ctx) as secrets:
+        found = survey(walk(ctx.sources, params.limits), demo=params.pseudonym_key == "demo")
+        units = [
+            _unit(secrets.subject(*patient), members, secrets, params)
+            for patient, members in found.patients.items()
+        ]
+    return Plan(
+        units=tuple(sorted(units, key=lambda unit: unit.name)),
+        notes={
+            "files": found.files,
+            "duplicates": found.duplicates,
+            "ignored": found.ignored,
+            "quarantined": [[sha256, reason.value] for sha256, reason in found.quarantined],
+        },
+    )
+
+
+def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
+    """Pseudonymize one subject's instances, keep the series that are whole.
+
+    Raises:
+        Fault: a source changed since it was planned.
+    """
+    from stages.ingest.codes import codes_of
+    from stages.ingest.pseudonymize import Rules
+    from stages.ingest.sources import Handle
+    from stages.ingest.subject import Item, Taken, take_in
+
+    params, task = ctx.params.ingest, ctx.params.task
+    secrets = unit.private["secrets"]
+    rules = Rules(
+        subject=unit.name,
+        uid_key=bytes.fromhex(secrets["uid_key"]),
+        reader_key=bytes.fromhex(secrets["reader_key"]),
+        days=secrets["shift_days"] if params.dates == "modified" else None,
+        readers=params.readers,
+        labels={s.segment_label.casefold(): (s.segment_label, s.classes) for s in task.structures},
+        codes=codes_of(task),
+        depth=params.limits.depth,
+    )
+    items = [
+        Item(kind, series, sop, sha256, Handle(path, member))
+        for path, member, sha256, kind, series, sop in unit.private["members"]
+    ]
+    taken = Taken()
+    for taken in take_in(items, rules, params.limits, ctx.out):
+        done = len(taken.instances) + len(taken.quarantined)
+        ctx.say(f"{done} of {len(items)} instances", done / len(items))
+    rows = {
+        "series": taken.series,
+        "instances": taken.instances,
+        "quarantine": _quarantine_rows(taken.quarantined),
+    }
+    _write(ctx.out, rows)
+    return Outcome(findings=_counts(rows))
+
+
+def merge(ctx: MergeContext[Parameters]) -> Outcome:
+    """Put the subjects' tables together and decide whether enough was taken in."""
+    from stages.table import read_table
+
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: [row for tree in ctx.units.values() for row in read_table(tree / f"{name}.parquet")]
+        for name in TABLES
+    }
+    rows["quarantine"] += _quarantine_rows(
+        [(sha256, Reason(reason)) for sha256, reason in ctx.notes["quarantined"]]
+    )
+    _write(ctx.out, rows)
+    findings = {
+        **_counts(rows),
+        "instances_in": ctx.notes["files"] - ctx.notes["ignored"],
+        "duplicates": ctx.notes["duplicates"],
+        "ignored": ctx.notes["ignored"],
+        "profile": EDITION,
+    }
+    return Outcome(findings=findings, gate=_gate(findings, ctx.params.ingest))
+
+
+STAGE = Stage(name="ingest", parameters=Parameters, after=(), plan=plan, run=run, merge=merge)
+
+
+@contextmanager
+def _keys(ctx: PlanContext[Parameters]) -> Iterator[keys.Keys]:
+    """The public demo key, or the project's vault, held while planning."""
+    from stages.ingest.vault import check_place, open_vault
+
+    if ctx.params.ingest.pseudonym_key == "demo":
+        yield keys.DemoKeys()
+        return
+    if ctx.vault is None:
+        raise WrongUse("There is no vault for this project.", "Make one with `kette init`.")
+    check_place(ctx.vault, [source for source in ctx.sources if source.is_dir()])
+    with open_vault(ctx.vault) as vault:
+        yield vault
+
+
+def _unit(
+    subject: keys.SubjectSecrets, members: Any, secrets: keys.Keys, params: IngestParams
+) -> Unit:
+    """A subject's unit: digests in public, identities and derived secrets in private."""
+    from stages.ingest.header import SEG
+    from stages.ingest.subject import ANNOTATION, IMAGE
+
+    uid_key = keys.derive(secrets.domain_key, "uid")
+    return Unit(
+        name=subject.pseudonym,
+        inputs={f"source/{member.sha256[:16]}": member.sha256 for member in members},
+        facts={
+            "key_version": secrets.version,
+            "subject_key": keys.fingerprint(subject.secret),
+        },
+        private={
+            "members": [
+                [
+                    member.handle.path,
+                    member.handle.member,
+                    member.sha256,
+                    ANNOTATION if member.header.sop_class == SEG else IMAGE,
+                    keys.replace_uid(uid_key, member.header.series),
+                    keys.replace_uid(uid_key, member.header.sop),
+                ]
+                for member in members
+            ],
+            "secrets": {
+                "uid_key": uid_key.hex(),
+                "reader_key": keys.derive(secrets.domain_key, "reader").hex(),
+                "shift_days": keys.shift_days(subject.secret, *params.shift_days),
+            },
+        },
+    )
+
+
+def _quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any]]:
+    return [{"input_sha256": sha256, "reason": reason.value} for sha256, reason in quarantined]
+
+
+def _write(out: Path, rows: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write the three tables, each sorted by its columns."""
+    from stages.table import write_table
+
+    for name, columns in TABLES.items():
+        ordered = sorted(rows[name], key=lambda row: [row[column] for column in columns])
+        write_table(out / f"{name}.parquet", ordered, columns)
+
+
+def _counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
+    """Figures of the record; who was quarantined stands in `quarantine.parquet`."""
+    reasons = Counter(row["reason"] for row in rows["quarantine"])
+    return {
+        "subjects": len({row["subject"] for row in rows["series"]}),
+        "series": len(rows["series"]),
+        "instances_out": len(rows["instances"]),
+        "quarantined": len(rows["quarantine"]),
+        "reasons": dict(sorted(reasons.items())),
+    }
+
+
+def _gate(findings: Json, params: IngestParams) -> Gate:
+    """Hold what was taken in against the declared limits (ING-11)."""
+    bad, good = findings["quarantined"], findings["instances_out"]
+    share = bad / max(bad + good, 1)
+    too_many = share > params.max_quarantined_fraction
+    verdict = Verdict.FINDINGS if bad else Verdict.PASSED
+    remedy = "Read quarantine.parquet: each file's digest stands there with its reason."
+    return Gate(
+        checks=(
+            Check(
+                rule="ING-11",
+                figure=f"{findings['subjects']} subjects",
+                limit="at least 1",
+                verdict=Verdict.PASSED if findings["subjects"] else Verdict.REFUSED,
+                remedy="" if findings["subjects"] else remedy,
+            ),
+            Check(
+                rule="ING-11",
+                figure=f"{bad} of {bad + good} files quarantined ({share:.1%})",
+                limit=f"ingest.max_quarantined_fraction {params.max_quarantined_fraction:.1%}",
+                verdict=Verdict.REFUSED if too_many else verdict,
+                remedy=remedy if bad else "",
+            ),
+        )
+    )

@@ -1,0 +1,95 @@
+"""What the sources hold: every file accounted for, instances grouped by patient.
+
+Decides which files go on to a worker and which are quarantined, dropped or ignored at once. The
+outcome depends on the set of files alone, not on their order, place or names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from stages.artifact import Digest
+from stages.ingest.header import Header, identify, is_dicomdir, quiet
+from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.sources import Found, Handle
+from stages.phantom_root import is_phantom
+
+
+@dataclass(frozen=True)
+class Member:
+    """One instance of one patient."""
+
+    handle: Handle = field(repr=False)
+    sha256: Digest
+    header: Header = field(repr=False)
+
+
+@dataclass
+class Survey:
+    """Every file of the sources, in one of four places."""
+
+    patients: dict[tuple[str, str], list[Member]] = field(default_factory=dict, repr=False)
+    """(patient ID, issuer) → its instances, sorted by digest."""
+    quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
+    duplicates: int = 0
+    """Files whose very bytes were there already."""
+    ignored: int = 0
+    """Media directories (DICOMDIR)."""
+    files: int = 0
+
+    @property
+    def members(self) -> int:
+        """Instances that go on."""
+        return sum(len(members) for members in self.patients.values())
+
+
+def survey(files: Iterable[Found], *, demo: bool) -> Survey:
+    """Identify every file (one in memory at a time).
+
+    Args:
+        files: what the sources hold.
+        demo: whether the public demo key is used; then only phantoms pass.
+    """
+    result = Survey()
+    seen: set[Digest] = set()
+    by_instance: dict[str, list[Member]] = defaultdict(list)
+    for file in files:
+        result.files += 1
+        if file.sha256 in seen and file.reason is not Reason.UNREADABLE:
+            result.duplicates += 1
+            continue
+        seen.add(file.sha256)
+        try:
+            member = _member(file, demo=demo)
+        except Quarantined as error:
+            result.quarantined.append((file.sha256, error.reason))
+            continue
+        if member is None:
+            result.ignored += 1
+        else:
+            by_instance[member.header.sop].append(member)
+    patients: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    for members in by_instance.values():
+        for member in members:
+            if len(members) > 1:
+                result.quarantined.append((member.sha256, Reason.CONFLICT))
+            else:
+                patients[member.header.patient_id, member.header.issuer].append(member)
+    for key, members in patients.items():
+        result.patients[key] = sorted(members, key=lambda member: member.sha256)
+    result.quarantined.sort()
+    return result
+
+
+def _member(file: Found, *, demo: bool) -> Member | None:
+    if file.reason:
+        raise Quarantined(file.reason)
+    with quiet():
+        if is_dicomdir(file.data):
+            return None
+        header = identify(file.data)
+    if demo and not (is_phantom(header.sop) and is_phantom(header.study)):
+        raise Quarantined(Reason.NOT_PHANTOM)
+    return Member(file.handle, file.sha256, header)

@@ -45,7 +45,7 @@ def publish(tree: Path, project: Path) -> PinResult:
         project: the project's folder.
 
     Raises:
-        WrongUse: `data/` holds files that no run wrote, or git tracks it.
+        WrongUse: `data/` holds files that no run wrote, git tracks it, or `.dvcignore` hides some.
         Fault: DVC or the disk refused.
     """
     tree, project = tree.resolve(), project.resolve()
@@ -72,10 +72,8 @@ def _pinned(tree: Path, project: Path) -> PinResult | None:
     data = project / "data"
     try:
         pinned = listed(project)
-        for folder in (tree, data):
-            files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-            if files != pinned.keys():
-                return None
+        if not _names(tree) == _names(data) == pinned.keys():
+            return None
         same = all(
             (tree / path).samefile(data / path) and (tree / path).samefile(cached)
             for path, cached in pinned.items()
@@ -109,10 +107,20 @@ def _keep_once(tree: Path, project: Path) -> None:
     DVC trusts a cached object by its mode. One that stems from another file of the same bytes, or
     that was damaged since, is replaced by the tree's.
     """
-    for path, cached in listed(project).items():
+    pinned = listed(project)
+    if pinned.keys() != _names(tree):
+        raise WrongUse(
+            "DVC was told to leave out files of `data/`: the pin would not name them all.",
+            "Take the pattern out of `.dvcignore`, then run again.",
+        )
+    for path, cached in pinned.items():
         for other in (cached, project / "data" / path):
             if not (tree / path).samefile(other):
                 link(tree / path, other)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def _result(project: Path, *, changed: bool) -> PinResult:

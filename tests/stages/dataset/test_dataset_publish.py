@@ -200,3 +200,19 @@ def test_data_that_git_tracks_is_refused(tmp_path, tree):
     (folder / "data" / "more").write_bytes(b"surplus")
     with pytest.raises(WrongUse, match="Git tracks"):
         publish(tree, folder)
+
+
+@pytest.mark.rule("PUB-2")
+def test_a_pattern_that_hides_files_from_the_pin_is_refused(tmp_path, tree):
+    folder = project(tmp_path / "p")
+    (folder / ".dvcignore").write_text("*.zip\n")
+    with pytest.raises(WrongUse, match="leave out"):
+        publish(tree, folder)
+
+
+@pytest.mark.rule("PUB-5")
+def test_a_copied_project_keeps_its_database_in_itself(tmp_path, tree):
+    publish(tree, project(tmp_path / "p"))
+    shutil.copytree(tmp_path / "p", tmp_path / "copy")
+    publish(tree, tmp_path / "copy")
+    assert str(tmp_path / "copy") in (tmp_path / "copy" / ".dvc" / "config.local").read_text()

@@ -39,6 +39,7 @@ the weights from the `.bin` beside the `.xml`. Without `models/`, the paths in `
 
 Target = Literal["onnxruntime-cpu", "openvino-cpu", "tensorrt-rtx"]
 """A runtime on a class of hardware."""
+_OUTWARDS = 1e-6
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
@@ -73,7 +74,10 @@ class Limits(Params):
         Raises:
             ValueError: without any grid.
         """
-        shapes, spacings = zip(*grids, strict=True)
+        seen = tuple(grids)
+        if not seen:
+            raise ValueError("no series was seen")
+        shapes, spacings = zip(*seen, strict=True)
         return cls(shape=_widened(shapes, margin), spacing_mm=_widened(spacings, margin))
 
     def outside(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> str | None:
@@ -125,9 +129,12 @@ class BundleConfig(Params):
 
 
 def _widened(rows: Iterable[Sequence[float]], margin: float) -> tuple[Range, Range, Range]:
-    """[low, high] of each column, low rounded down and high up to six decimals."""
+    """[low, high] of each column, to six decimals, so that rounding shuts nothing out."""
     first, second, third = (
-        (round(min(column) / (1 + margin), 6), round(max(column) * (1 + margin), 6))
+        (
+            round(min(column) / (1 + margin) - _OUTWARDS, 6),
+            round(max(column) * (1 + margin) + _OUTWARDS, 6),
+        )
         for column in zip(*rows, strict=True)
     )
     return first, second, third

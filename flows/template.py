@@ -1,4 +1,4 @@
-"""`kette init`: the folder that a project starts as."""
+"""`kette init`: the folder that a project starts as, and its vault on this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from audit.errors import Fault, WrongUse
 from stages.dataset.pin import prepare
 from stages.params import Project
+from stages.project import Machine, Place
 
 LOCK = Path(__file__).resolve().parents[1] / "constraints.txt"
 """The lock of the Kette that runs."""
@@ -20,7 +21,7 @@ IGNORE = ("/data", "/.kette/", "/releases/candidate/")
 
 
 def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:
-    """Make a project: parameters with comments, lock, DVC's settings, and a git repository.
+    """Make a project: parameters with comments, lock, DVC's settings, git repository, vault.
 
     Args:
         folder: made if it is missing; what else is in it stays.
@@ -31,9 +32,12 @@ def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:
         The files made, relative to the folder, sorted.
 
     Raises:
-        WrongUse: the folder is a project already, the name is none, or the lock is missing.
+        WrongUse: the folder is a project already, the name is none or taken, or the lock is
+            missing.
         Fault: git failed.
     """
+    from stages.ingest.vault import create as create_vault
+
     if (folder / "params.yaml").exists():
         raise WrongUse(
             "The folder is a project already: it has a `params.yaml`.",
@@ -52,6 +56,13 @@ def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:
             "The lock of this Kette (`constraints.txt`) is missing: nothing to pin a project to.",
             "Install Kette from its repository: `pip install -c constraints.txt -e .`.",
         )
+    place = Place(folder, project.name, Machine.here().home)
+    place.check()
+    if place.vault.exists():
+        raise WrongUse(
+            "This machine has the vault of a project of that name already.",
+            "Give another name with `--name`: two projects share no pseudonyms.",
+        )
     text = Template(Path(__file__).with_name("template.yaml").read_text("utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
     before = _files(folder)
@@ -59,6 +70,7 @@ def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:
     shutil.copyfile(lock, folder / "constraints.txt")
     prepare(folder)
     _repository(folder)
+    create_vault(place.vault)
     (folder / "params.yaml").write_text(
         text.substitute(name=project.name, epoch=f"{project.epoch:%Y-%m-%dT%H:%M:%SZ}"),
         encoding="utf-8",

@@ -10,6 +10,8 @@ import yaml
 from audit.errors import WrongUse
 from flows.parameters import load
 from flows.template import LOCK, create
+from stages.ingest.vault import open_vault
+from stages.project import Machine
 
 
 def keys(value, prefix=""):
@@ -31,6 +33,15 @@ def test_a_new_project_has_everything_a_run_needs(tmp_path):
     ]
     assert (tmp_path / "p" / "constraints.txt").read_bytes() == LOCK.read_bytes()
     assert (tmp_path / "p" / ".git").is_dir()
+
+
+def test_a_new_project_has_a_vault_of_its_own(tmp_path):
+    create(tmp_path / "p", "lungs")
+    with open_vault(Machine.here().home / "lungs" / "vault") as vault:
+        assert not vault.changed
+    with pytest.raises(WrongUse, match="already"):
+        create(tmp_path / "q", "lungs")
+    assert not (tmp_path / "q").exists()
 
 
 def test_the_template_is_valid_and_shows_every_key(tmp_path):

@@ -58,6 +58,8 @@ def add(project: Path) -> None:
         },
         "cache": {"dir": str(_cache(project)), "type": ["hardlink", "copy"]},
     }
+    _site(project).mkdir(parents=True, exist_ok=True)
+    _site(project).chmod(0o700)  # DVC opens its folders to everybody: they hold paths and hashes
     with _alone(project):
         from dvc.exceptions import DvcException
         from dvc.output import OutputAlreadyTrackedError

@@ -169,7 +169,7 @@ def test_settings_and_databases_stay_in_the_project(tmp_path, tree, monkeypatch)
     folder = project(tmp_path / "p")
     publish(tree, folder)
     assert [path.name for path in foreign.iterdir()] == ["config"]
-    assert (folder / ".kette" / "dvc-site").is_dir()
+    assert (folder / ".kette" / "dvc-site").stat().st_mode & 0o777 == 0o700
     assert os.environ["DVC_SITE_CACHE_DIR"] == str(foreign)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,26 +65,40 @@ def png(canvas: Canvas) -> bytes:
 
 
 def learning_curves(histories: Mapping[str, Rows]) -> bytes:
-    """Loss and validation Dice over epochs, a line a variant."""
+    """Loss and validation Dice over epochs, a line a variant; pre-training has its own panel.
+
+    Args:
+        histories: variant → its epochs; one that was never validated is a pre-training.
+    """
+    variants = {name: rows for name, rows in histories.items() if _points(rows, "validation_dice")}
+    others = {name: rows for name, rows in histories.items() if name not in variants}
+    panels = [
+        ("Pre-training loss", "loss", others),
+        ("Training loss", "loss", variants),
+        ("Validation Dice", "validation_dice", variants),
+    ]
+    panels = [panel for panel in panels if panel[2]]
     with style():
-        canvas = Canvas(figsize=(9, 3.4), layout="constrained")
-        left, right = canvas.subplots(1, 2)
-        for index, (variant, rows) in enumerate(histories.items()):
-            for axes, column in ((left, "loss"), (right, "validation_dice")):
-                points = [(r["epoch"], r[column]) for r in rows if r.get(column) is not None]
-                if points:
-                    x, y = zip(*points, strict=True)
-                    axes.plot(x, y, label=variant, **_mark(index), markevery=max(1, len(x) // 12))
-        left.set(title="Training loss", xlabel="Epoch")
-        right.set(title="Validation Dice", xlabel="Epoch", ylim=(0, 1))
-        handles, labels = max((a.get_legend_handles_labels() for a in (left, right)), key=len)
-        canvas.legend(handles, labels, loc="outside lower center", ncols=4)
+        canvas = Canvas(figsize=(9, 3.2), layout="constrained")
+        for axes, (title, column, shown) in zip(
+            canvas.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
+        ):
+            for name, rows in shown.items():
+                x, y = zip(*_points(rows, column), strict=True)
+                mark = _mark(list(variants).index(name) if name in variants else -1)
+                axes.plot(x, y, label=name, markevery=max(1, len(x) // 10), **mark)
+            axes.set(title=title, xlabel="Epoch")
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            if column == "validation_dice":
+                axes.set_ylim(0, 1.02)
+                handles, labels = axes.get_legend_handles_labels()
+                canvas.legend(handles, labels, loc="outside lower center", ncols=4)
         return svg(canvas)
 
 
 def results(metrics: Rows, scores: Rows) -> bytes:
     """Dice of each structure: mean with confidence interval by group, a faint dot a series."""
-    structures = sorted({row["structure"] for row in metrics})
+    structures = list(dict.fromkeys(row["structure"] for row in metrics))
     groups = list(dict.fromkeys(row["group"] for row in metrics))
     with style():
         size = (9, 0.9 + 0.42 * len(groups))
@@ -95,7 +110,7 @@ def results(metrics: Rows, scores: Rows) -> bytes:
             _whiskers(axes, groups, own, dots, COLORS[index % len(COLORS)])
             axes.set(title=structure, xlabel="Dice", xlim=(-0.02, 1.02))
         panels[0].set_yticks(range(len(groups)), [name_of(group) for group in groups])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(groups) - 0.5, -0.5)
         return svg(canvas)
 
 
@@ -117,7 +132,7 @@ def agreement(rows: Rows) -> bytes:
                 axes.plot([values[len(values) // 2]], [place], "|", color=INK, ms=14, mew=2)
         axes.set_yticks(range(len(pairs)), [f"{s}: {a} – {b}" for s, a, b in pairs])
         axes.set(xlabel="Dice between two readers", xlim=(-0.02, 1.02))
-        axes.invert_yaxis()
+        axes.set_ylim(len(pairs) - 0.5, -0.5)
         return svg(canvas)
 
 
@@ -130,7 +145,7 @@ def latency(seconds: Mapping[str, float]) -> bytes:
         bars = axes.barh(range(len(names)), list(seconds.values()), height=0.6, color=COLORS[0])
         axes.bar_label(bars, [f" {value:.3g} s" for value in seconds.values()])
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="Seconds a forward pass")
+        axes.set(xlabel="Seconds")
         axes.margins(x=0.12)
         axes.invert_yaxis()
         return svg(canvas)
@@ -139,6 +154,10 @@ def latency(seconds: Mapping[str, float]) -> bytes:
 def name_of(group: str) -> str:
     """A group of the metrics as a reader reads it."""
     return "All series" if group == "all" else group.removeprefix("vendor=")
+
+
+def _points(rows: Rows, column: str) -> list[tuple[int, float]]:
+    return [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
 
 
 def _whiskers(

@@ -110,8 +110,7 @@ def table(
     numeric = {
         index
         for index, name in enumerate(columns)
-        if any(isinstance(row[name], int | float) for row in rows)
-        and not any(isinstance(row[name], bool | str) for row in rows)
+        if not any(isinstance(row[name], bool | str) for row in rows)
     }
     return Table(
         caption=caption,
@@ -122,6 +121,10 @@ def table(
     )
 
 
+_SMALL, _LARGE = 1e-3, 1e3
+"""Numbers in between are written with three decimals."""
+
+
 def show(value: Any) -> str:
     """A value as the report writes it."""
     if value is None or value == "":
@@ -129,5 +132,7 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+        if value and abs(value) < _SMALL:
+            return f"{value:.0e}"
+        return f"{value:.3f}" if abs(value) < _LARGE else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

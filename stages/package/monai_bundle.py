@@ -97,14 +97,9 @@ def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Jso
 
 
 def inference(config: BundleConfig) -> Json:
-    """`configs/inference.json`, for `python -m monai.bundle run --config_file …`."""
+    """`configs/inference.json`, for `monai.bundle.run`."""
     return {
-        "imports": [
-            "$import pathlib",
-            "$import numpy",
-            "$import torch",
-            "$import safetensors.torch",
-        ],
+        "imports": ["$import pathlib", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/input'",
         "output_dir": "$@bundle_root + '/output'",
@@ -119,7 +114,7 @@ def inference(config: BundleConfig) -> Json:
         },
         "network": (
             "$(lambda network, weights: (network.load_state_dict(weights), network.eval())[1])"
-            "(@network_def.to(@device), safetensors.torch.load_file(@weights))"
+            "(@network_def.to(@device), load_file(@weights))"
         ),
         "preprocessing": {
             "_target_": "Compose",

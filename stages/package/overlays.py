@@ -26,8 +26,8 @@ _COLORS = ("#ffd54a", "#4dd0e1", "#ff8a80", "#b9f6ca", "#ea80fc", "#ffab40", "#8
 """Bright on gray scale images, one a structure."""
 _LINES: tuple[Any, Any] = ("solid", (0, (2, 1.2)))
 """Consensus, prediction."""
-_MARGIN = 10
-"""Pixels around the structures in the close-up."""
+_MARGIN = 6
+"""Pixels around the structure in the close-up."""
 
 
 def overlays(
@@ -110,17 +110,17 @@ def _telling_slice(truth: Mask, found: Mask) -> int:
 
 def _draw(gray: NDArray[Any], truth: Mask, found: Mask, task: Task, aspect: float) -> bytes:
     with charts.style():
-        canvas = Canvas(figsize=(6, 3.35), layout="constrained", facecolor="#10161d")
+        canvas = Canvas(figsize=(6, 3.4), layout="constrained", facecolor="#10161d")
         panels = canvas.subplots(1, 2)
         whole = (slice(0, gray.shape[0]), slice(0, gray.shape[1]))
-        for axes, window in zip(panels, (whole, _around(truth, found)), strict=True):
+        for axes, window in zip(panels, (whole, _around(truth, found, task)), strict=True):
             _panel(axes, gray, outlines=(truth, found), task=task, window=window, aspect=aspect)
         for index, structure in enumerate(task.structures):
             panels[0].plot([], [], color=_color(index), label=structure.name)
         panels[0].plot([], [], color="white", label="consensus")
         panels[0].plot([], [], color="white", ls=_LINES[1], label="prediction")
         canvas.legend(
-            loc="outside lower center", ncols=4, labelcolor="white", fontsize=8, handlelength=2.4
+            loc="outside lower center", ncols=4, labelcolor="white", fontsize=10, handlelength=2.2
         )
         return charts.png(canvas)
 
@@ -154,11 +154,13 @@ def _panel(
     axes.set_axis_off()
 
 
-def _around(truth: Mask, found: Mask) -> Window:
-    """The box of all structures with a margin, inside the slice; the whole slice if empty."""
-    places = np.argwhere((truth > 0) | (found > 0))
-    if not len(places):
+def _around(truth: Mask, found: Mask, task: Task) -> Window:
+    """The smallest structure of the slice with a margin; the whole slice if it shows none."""
+    masks = [(truth == s.label) | (found == s.label) for s in task.structures]
+    shown = [np.argwhere(mask) for mask in masks if mask.any()]
+    if not shown:
         return slice(0, truth.shape[0]), slice(0, truth.shape[1])
+    places = min(shown, key=len)
     low, high = places.min(axis=0) - _MARGIN, places.max(axis=0) + _MARGIN + 1
     rows, columns = (
         slice(max(0, int(a)), min(int(b), size))

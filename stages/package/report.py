@@ -90,6 +90,7 @@ def _gates(measured: Mapping[str, Json]) -> Section:
         "figure": "Figure",
         "limit": "Limit",
         "verdict": "Verdict",
+        "remedy": "What to do",
     }
     text = "Limits are declared in the parameters before a run; a refused gate makes no release."
     return Section(

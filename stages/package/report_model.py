@@ -13,12 +13,12 @@ from stages.package.results import Json, Results
 
 def variants(results: Results) -> Section:
     names = list(results.comparison[0]) if results.comparison else []
-    heads = {name: name.replace("_", " ").capitalize() for name in names}
+    heads = {name: _heading(name) for name in names}
     curves = Figure(
         SVG,
         charts.learning_curves(results.histories),
         "Training loss and validation Dice of every variant over its epochs.",
-        "Learning curves: training loss (left) and Dice on the validation split (right).",
+        "Learning curves: loss of training, Dice on the validation split.",
     )
     return Section(
         "variants",
@@ -87,17 +87,14 @@ def targets(results: Results, measured: Mapping[str, Json]) -> Section:
         SVG,
         charts.latency(seconds),
         "Seconds on each target: " + ", ".join(f"{k} {v:.3g} s" for k, v in seconds.items()),
-        "Latency, as measured when the models were made.",
+        f"Latency: median seconds of one inference{_conditions(measured)}, measured when the "
+        "models were made.",
     )
-    rows = [
-        {**row, "max_abs_difference": _exponent(row["max_abs_difference"])}
-        for row in results.equivalence
-    ]
     return Section(
         "targets",
         "Targets: equivalence and latency",
         ("Each target's answers are compared with those of the network as it was trained.",),
-        tables=(table("Equivalence to the trained network", rows, heads),),
+        tables=(table("Equivalence to the trained network", results.equivalence, heads),),
         figures=(picture,) if seconds else (),
     )
 
@@ -108,5 +105,15 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 
-def _exponent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1e}"
+def _conditions(measured: Mapping[str, Json]) -> str:
+    found = measured.get("optimize", {})
+    if not {"patch", "threads"} <= found.keys():
+        return ""
+    sides = " × ".join(str(side) for side in found["patch"])
+    return f" of {sides} voxels, threads: {found['threads']}"
+
+
+def _heading(column: str) -> str:
+    if column.startswith("dice_"):
+        return f"Dice, {column.removeprefix('dice_')}"
+    return column.replace("_", " ").capitalize().replace("dice", "Dice")

@@ -44,8 +44,8 @@ def read(trees: Mapping[str, Path]) -> Results:
         candidate=json.loads((trees["train"] / "candidate.json").read_bytes()),
         comparison=read_table(trees["train"] / "comparison.parquet"),
         histories={
-            path.parent.relative_to(variants).as_posix(): read_table(path)
-            for path in sorted(variants.rglob("history.parquet"))
+            path.parent.name: read_table(path)
+            for path in sorted(variants.glob("*/history.parquet"))
         },
         metrics=read_table(trees["assess"] / "metrics.parquet"),
         scores=read_table(trees["assess/test"] / "scores.parquet"),

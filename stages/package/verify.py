@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ def verify_bundle(bundle: Path, evidence: Path, public_key: Path) -> dict[str, A
     Returns:
         `ok`; `records`, how many records of the evidence were checked; `first_bad`, the first
         member or record that fails, or None; `reason`, a sentence, or None.
+
+    Raises:
+        WrongUse: the public key cannot be read.
     """
     from audit.evidence import verify
+    from audit.keys import load_public
 
     try:
         check_archive(bundle)
@@ -46,7 +51,8 @@ def verify_bundle(bundle: Path, evidence: Path, public_key: Path) -> dict[str, A
         return _failed(bundle.name, error.what)
     except OSError:
         return _failed(bundle.name, "The archive cannot be opened.")
-    return verify(evidence, public_key, bundle_sha256=digest)
+    key = load_public(public_key)
+    return asdict(verify(evidence, {key.keyid: key}, bundle_sha256=digest))
 
 
 class BadMember(Unreadable):

@@ -48,9 +48,8 @@ def annotate(
     series = read_series(tree / f"{image['series']}.zip", pixels=False)
     labels, problems = readings.read_annotations(tree, annotations, series, task)
     agreement = readings.compare(labels, series, task, params.tolerance_mm)
-    decision = decide(
-        Evidence(labels, agreement, problems), series.geometry.spacing_mm, task, params
-    )
+    evidence = Evidence(labels, agreement, problems, series.geometry.spacing_mm)
+    decision = decide(evidence, task, params)
     _write(ctx, series, decision)
     return agreement, decision
 

@@ -103,12 +103,22 @@ def midway(masks: Masks, spacing_mm: tuple[float, float, float]) -> Score:
     return mean
 
 
-def only_one_drew(a: LabelMap, b: LabelMap, task: Task) -> tuple[str, ...]:
-    """Structures of which one of two readers drew an object that the other's does not touch."""
+def only_one_drew(
+    a: LabelMap,
+    b: LabelMap,
+    task: Task,
+    spacing_mm: tuple[float, float, float],
+    tolerance_mm: float,
+) -> tuple[str, ...]:
+    """Structures of which only one of two readers drew an object.
+
+    An object is a set of touching voxels; the other reader drew it too if anything of the structure
+    in the other's label map touches it or lies within the tolerance of it.
+    """
     names = []
     for structure in task.structures:
-        first, second = a == structure.label, b == structure.label
-        if _lonely(first, second) or _lonely(second, first):
+        masks = a == structure.label, b == structure.label
+        if any(_lonely(*pair, spacing_mm, tolerance_mm) for pair in (masks, masks[::-1])):
             names.append(structure.name)
     return tuple(names)
 
@@ -131,9 +141,21 @@ def vote(labels: Mapping[str, str], allowed: Sequence[str]) -> tuple[str, int]:
     return (leaders[0] if len(leaders) == 1 else ""), most
 
 
-def _lonely(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
+def _lonely(
+    a: NDArray[np.bool_],
+    b: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    tolerance_mm: float,
+) -> bool:
+    """Whether an object of A neither touches B nor lies within the tolerance of it."""
+    if not a.any() or not b.any():
+        return bool(a.any())
+    box = _box(a | b)
+    a, b = a[box], b[box]
     objects, count = ndimage.label(a, structure=np.ones((3, 3, 3)))
-    return bool(len(np.unique(objects[a & b])) < count)
+    near = ndimage.distance_transform_edt(~b, sampling=spacing_mm) <= tolerance_mm
+    near |= ndimage.binary_dilation(b, structure=np.ones((3, 3, 3)))
+    return bool(len(np.unique(objects[a & near])) < count)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

@@ -27,6 +27,8 @@ class Evidence:
     """Rows of `readings.compare` on them."""
     problems: Sequence[str]
     """Why annotations were left out."""
+    spacing_mm: tuple[float, float, float]
+    """Of the series (slices, rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,11 @@ class Decision:
         return {row["structure"]: row["class"] for row in self.labels if row["class"]}
 
 
-def decide(
-    evidence: Evidence,
-    spacing_mm: tuple[float, float, float],
-    task: Task,
-    params: AnnotateParams,
-) -> Decision:
+def decide(evidence: Evidence, task: Task, params: AnnotateParams) -> Decision:
     """Decide on one series.
 
     Args:
         evidence: what the readers drew.
-        spacing_mm: of the series.
         task: the structures.
         params: the declared method and limits.
     """
@@ -72,7 +68,7 @@ def decide(
     low = _low(evidence.agreement, params.min_dice)
     queue += [("ANN-6", f"agreement below annotate.min_dice: {name}") for name in low]
     method = _method(readings, params)
-    refusal = _refusal(method, readings, low, task, params)
+    refusal = _refusal(method, evidence, low, task, params)
     if refusal is not None:
         return Decision(None, "", (), (*queue, refusal))
     voters = readings
@@ -81,7 +77,7 @@ def decide(
     maps = [one.map for one in voters.values()]
     label_map = maps[0]
     if method in _METHODS:
-        label_map = consensus.combine(maps, task, spacing_mm, _METHODS[method])
+        label_map = consensus.combine(maps, task, evidence.spacing_mm, _METHODS[method])
     rows = []
     for structure in task.structures:
         row = _label(structure, label_map, voters, method)
@@ -107,12 +103,13 @@ def _method(readings: Mapping[str, Labels], params: AnnotateParams) -> str:
 
 def _refusal(
     method: str,
-    readings: Mapping[str, Labels],
+    evidence: Evidence,
     low: Sequence[str],
     task: Task,
     params: AnnotateParams,
 ) -> tuple[str, str] | None:
     """Rule and reason for which no consensus is made; None if one is."""
+    readings, spacing_mm = evidence.readings, evidence.spacing_mm
     count = len(readings)
     if count < params.min_readers:
         return "ANN-4", f"{count} readers; annotate.min_readers is {params.min_readers}"
@@ -123,7 +120,7 @@ def _refusal(
     if params.two_readers == "withhold":
         return "ANN-3", "two readers have no majority"
     first, second = (one.map for one in readings.values())
-    lonely = consensus.only_one_drew(first, second, task)
+    lonely = consensus.only_one_drew(first, second, task, spacing_mm, params.tolerance_mm)
     if lonely or low:
         named = dict.fromkeys((*lonely, *low))
         return "ANN-3", f"two readers disagree, no third decides: {', '.join(named)}"

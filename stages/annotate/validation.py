@@ -8,6 +8,7 @@ Rows are read in memory; the context is ephemeral and writes nothing.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,13 @@ class Expected(BaseModel):
 
 def validate(tables: Tables, task: Task, params: AnnotateParams) -> tuple[Expected, ...]:
     """Hold agreement, labels and queue against the suite, in the suite's order (ANN-7)."""
-    import great_expectations as gx
     import pandas as pd
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     found = []
     with _quiet():
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
         context = gx.get_context(mode="ephemeral")
         context.enable_analytics(enable=False)
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -125,11 +127,15 @@ def _aggregate(table: str, result: Json) -> Expected:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Great Expectations' log, which quotes values, out of ours."""
+    """Keep Great Expectations' log and warnings, which may quote values, out of ours."""
     log = logging.getLogger("great_expectations")
-    before = log.disabled, log.propagate
+    before, handler = log.propagate, logging.NullHandler()
     log.propagate = False
+    log.addHandler(handler)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        log.disabled, log.propagate = before
+        log.removeHandler(handler)
+        log.propagate = before

@@ -68,9 +68,16 @@ def onnx_model(network: torch.nn.Module, patch: tuple[int, int, int]) -> bytes:
 
 
 def openvino_ir(model: bytes, folder: Path) -> None:
-    """Write `model.xml` and `model.bin`, in single precision, from an ONNX model's bytes."""
+    """Write `model.xml` and `model.bin`, in single precision, from an ONNX model's bytes.
+
+    Operations that ONNX does not name get their place in the graph as a name: OpenVINO counts them
+    through the life of the process.
+    """
     folder.mkdir(parents=True)
     graph = openvino.Core().read_model(model=model)
+    for place, operation in enumerate(graph.get_ordered_ops()):
+        if operation.get_friendly_name() == operation.get_name():
+            operation.set_friendly_name(f"{operation.get_type_name()}.{place}")
     openvino.save_model(graph, folder / "model.xml", compress_to_fp16=False)
 
 

@@ -84,7 +84,9 @@ def identify(data: bytes) -> Header:
             ID, or a missing or malformed UID.
     """
     meta = _meta(data)
-    if meta.get(0x0010) not in _TRANSFER_SYNTAXES:
+    if 0x0010 not in meta:
+        raise Quarantined(Reason.CORRUPT)
+    if meta[0x0010] not in _TRANSFER_SYNTAXES:
         raise Quarantined(Reason.TRANSFER_SYNTAX)
     dataset = _parse(data, stop_before_pixels=True, specific_tags=list(_IDENTITY))
     texts = ["\\".join(_parts(dataset, keyword)) for keyword in _IDENTITY]

@@ -134,7 +134,7 @@ def _listed(row: Row, tag: int, vr: str, *, dates: bool) -> Decision:
         return Decision(Action.SHIFT, basic, vr)
     if row.descriptors and vr in _TEXTS:
         return Decision(Action.TEXT, basic, vr)
-    return Decision(basic, Action.REMOVE if basic is Action.UID else basic, vr)
+    return Decision(basic, Action.REMOVE if basic in (Action.ITEMS, Action.UID) else basic, vr)
 
 
 def _unlisted(vr: str, *, dates: bool) -> Decision:

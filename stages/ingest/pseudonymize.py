@@ -21,6 +21,7 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.values import (
     DUMMIES,
     is_code_string,
+    is_number_string,
     is_plain,
     is_technical,
     parts,
@@ -237,6 +238,8 @@ class _Work:
 def _passes(element: DataElement) -> bool:
     if element.VR == "CS":
         return is_code_string(element.value)
+    if element.VR in ("DS", "IS"):
+        return is_number_string(element.value)
     if element.VR in _BULK:
         return isinstance(element.value, bytes)
     return True

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydicom.multival import MultiValue
 
 _CODE_STRING: Final = re.compile(r"[A-Z0-9 _]{0,16}")
+_NUMBER: Final = re.compile(r"[0-9eE+\-. ]*")
 _DATE: Final = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
 _TIME: Final = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 _DATETIME: Final = re.compile(r"(\d{8})(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?([+-]\d{4})?")
@@ -51,6 +52,11 @@ def words(texts: Sequence[str]) -> list[str]:
 def is_code_string(value: Any) -> bool:
     """Whether a CS value keeps to its VR (PS3.5 Section 6.2), so that it is no prose."""
     return all(_CODE_STRING.fullmatch(text) for text in parts(value))
+
+
+def is_number_string(value: Any) -> bool:
+    """Whether a DS or IS value is written with a number's characters alone."""
+    return all(_NUMBER.fullmatch(text) for text in parts(value))
 
 
 def is_plain(value: Any, vocabulary: Collection[str], known: Collection[str]) -> bool:

@@ -1,0 +1,135 @@
+"""Ingest on a real subject of the shared cohort: nothing planted is left, the standard is kept."""
+
+import subprocess
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from helpers_ingest import Result, ingest, new_vault, parameters
+
+from stages.ingest.params import Parameters
+from stages.params import Code, Structure, Task
+from stages.segmentation import read_labels
+from stages.series import read_series
+
+ARCHIVE = Path("hippocampus") / "hippocampus_303.zip"
+TASK = Task(
+    modality="MR",
+    structures=tuple(
+        Structure(
+            name=name,
+            label=label,
+            segment_label=f"{name} hippocampus",
+            code=Code(value=value, scheme="SCT", meaning=meaning),
+        )
+        for label, name, value, meaning in (
+            (1, "anterior", "279403005", "Head of hippocampus"),
+            (2, "posterior", "279404004", "Body and tail of hippocampus"),
+        )
+    ),
+)
+
+
+def source(shared_data: Path) -> Path:
+    path = shared_data / ARCHIVE
+    if not path.is_file():
+        pytest.skip("the shared hippocampus cohort (../shared/data/hippocampus) is not here")
+    return path
+
+
+def shared(tmp_path: Path, shared_data: Path) -> tuple[Result, list[pydicom.Dataset]]:
+    path = source(shared_data)
+    base = parameters(readers={"Reader^A": "reader-a", "Reader^B": "reader-b"})
+    params = Parameters(project=base.project, task=TASK, ingest=base.ingest)
+    result = ingest(
+        tmp_path / "out", path, vault_folder=new_vault(tmp_path / "vault"), params=params
+    )
+    with zipfile.ZipFile(path) as archive:
+        originals = [pydicom.dcmread(BytesIO(archive.read(name))) for name in archive.namelist()]
+    return result, originals
+
+
+@pytest.mark.rule("ING-8")
+def test_every_instance_of_a_shared_subject_is_taken_in_and_readable(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    result, originals = shared(tmp_path, shared_data)
+    assert len(result.members) == len(originals)
+    rows = result.table("series")
+    assert sorted(row["reader"] for row in rows) == ["", "reader-a", "reader-b"]
+    for row in rows:
+        if row["kind"] == "annotation":
+            tree = result.units[row["subject"]]
+            series = read_series(tree / f"{row['annotates']}.zip")
+            labels = read_labels(tree / f"{row['series']}.zip", series, TASK)
+            assert labels.map.any()
+            assert labels.reader == row["reader"]
+
+
+@pytest.mark.rule("ING-3")
+def test_no_planted_identifier_of_a_shared_subject_is_left(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    result, originals = shared(tmp_path, shared_data)
+    needles: set[str] = set()
+    for dataset in originals:
+        for element in dataset.iterall():
+            uid = element.VR == "UI" and not element.value.startswith("1.2.840.10008.")
+            if element.VR in ("PN", "DA") or uid or element.tag.is_private:
+                needles |= {str(element.value), *str(element.value).split("^")}
+        needles |= {
+            str(dataset.get(keyword, ""))
+            for keyword in (
+                "PatientID",
+                "PatientAddress",
+                "AccessionNumber",
+                "InstitutionName",
+                "StationName",
+                "PatientTelephoneNumbers",
+            )
+        }
+    needles = {needle for needle in needles if len(needle) >= 4} - {"Reader", "None"}
+    assert len(needles) > 40
+    shown = f"{result.plan}{result.outcomes}{result.outcome}".encode()
+    everything = b"".join([*result.files.values(), *result.members.values(), shown])
+    found = {
+        needle
+        for needle in needles
+        for charset in ("utf-8", "latin-1", "utf-16-le")
+        if needle.encode(charset, "ignore") in everything
+    }
+    assert not found
+
+
+@pytest.mark.rule("ING-7")
+def test_pixels_of_a_shared_subject_are_the_originals(tmp_path: Path, shared_data: Path) -> None:
+    result, originals = shared(tmp_path, shared_data)
+    kept = sorted(dataset.PixelData for dataset in result.datasets)
+    assert kept == sorted(dataset.PixelData for dataset in originals)
+
+
+def errors(path: Path) -> set[str]:
+    """Errors that dciodvfy finds; values after the message are cut off."""
+    done = subprocess.run(
+        ["dciodvfy", path], capture_output=True, text=True, check=False, errors="replace"
+    )
+    return {line.split(" - ")[0] for line in done.stderr.splitlines() if line.startswith("Error")}
+
+
+@pytest.mark.peer("dciodvfy")
+@pytest.mark.rule("ING-9")
+def test_dciodvfy_finds_no_error_that_the_input_did_not_have(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    result, originals = shared(tmp_path, shared_data)
+    before: set[str] = set()
+    for dataset in originals:
+        pydicom.dcmwrite(tmp_path / "one.dcm", dataset)
+        before |= errors(tmp_path / "one.dcm")
+    after: set[str] = set()
+    for data in result.members.values():
+        (tmp_path / "one.dcm").write_bytes(data)
+        after |= errors(tmp_path / "one.dcm")
+    assert after <= before

@@ -69,6 +69,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
 
 def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - there is one unit
     """Export, build, compare, time."""
+    import resource
+
     from stages import network as torch_network
     from stages import runtime
     from stages.channels import channels_count
@@ -112,7 +114,12 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - t
         }
     return Outcome(
         findings={"opset": OPSET, "series_compared": len(series), "targets": rows},
-        measured={"latency_s": latencies, "patch": list(params.volume.patch), "threads": threads},
+        measured={
+            "latency_s": latencies,
+            "patch": list(params.volume.patch),
+            "threads": threads,
+            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        },
     )
 
 

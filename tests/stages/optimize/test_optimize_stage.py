@@ -201,6 +201,7 @@ def test_a_missing_rtx_package_is_a_finding(
 def test_latencies_are_measured_and_not_written(world: dict[str, Path]) -> None:
     measured = json.loads((world["folder"] / "measured.json").read_text())
 
+    assert measured["peak_memory_mib"] > 50
     assert set(measured["latency_s"]) == {"pytorch", *CPU_TARGETS}
     for figures in measured["latency_s"].values():
         assert 0 < figures["fastest"] <= figures["median"] <= figures["slowest"]

@@ -1,4 +1,4 @@
-"""Segmentations: label maps of a series, from and to DICOM SEG objects.
+"""Segmentations: label maps of a series, from DICOM SEG objects (and to them, re-exported).
 
 A label map is uint8, (slices, rows, columns), on the grid of its series; its values are the labels
 of the task's structures, 0 is background.
@@ -12,21 +12,16 @@ Rules:
          task's structures, is refused.
 - SEG-3  Where segments overlap, the structure that stands later in the task wins (a lesion within
          an organ).
-- SEG-4  A written object's bytes depend on its arguments alone: UIDs are digests of the seed,
-         dates and times are the epoch's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -36,28 +31,12 @@ from pydicom.dataset import Dataset
 from audit.errors import Unreadable
 from stages.archive import read_zip
 from stages.params import Structure, Task
+from stages.segmentation_writer import LabelMap, write_labels
 from stages.series import LIMIT_BYTES, Geometry, Series
 
-if TYPE_CHECKING:
-    from highdicom.seg import SegmentDescription
-
-LabelMap = NDArray[np.uint8]
+__all__ = ["LabelMap", "Labels", "read_labels", "referenced_series", "write_labels"]
 
 _REMEDY = "Export the segmentation again on the grid of its series, or leave it out."
-_TYPE_2 = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-)
-_CATEGORY = {
-    "anatomy": ("123037004", "SCT", "Anatomical Structure"),
-    "abnormality": ("49755003", "SCT", "Morphologically Abnormal Structure"),
-}
 
 
 @dataclass(frozen=True)
@@ -100,70 +79,6 @@ def referenced_series(source: Path | bytes) -> str:
         Unreadable: if it names none, or several.
     """
     return _referenced(_open(source))
-
-
-def write_labels(
-    path: Path,
-    label_map: LabelMap,
-    series: Series,
-    task: Task,
-    *,
-    seed: str,
-    epoch: datetime,
-    description: str,
-    classes: Mapping[str, str] = {},
-    algorithm: str | None = None,
-    creator: str,
-) -> None:
-    """Write a label map as one BINARY SEG object; the same arguments give the same bytes (SEG-4).
-
-    Args:
-        path: the file; its folder is made.
-        label_map: (slices, rows, columns) on the grid of `series`.
-        series: the series that it segments.
-        task: gives every segment its label and code; a structure without voxels is described too.
-        seed: what makes the object unique; its UIDs are digests of it.
-        epoch: content, series and creation time.
-        description: of series and content, at most 64 characters.
-        classes: structure's name → class label, written as the segment's description.
-        algorithm: name and version, separated by a space; None if drawn by hand.
-        creator: ContentCreatorName.
-    """
-    import highdicom as hd  # takes half a second
-
-    if label_map.shape != series.geometry.shape or label_map.dtype != np.uint8:
-        raise ValueError("a label map is uint8 on the grid of its series")
-    segments = np.zeros_like(label_map)
-    for number, structure in enumerate(task.structures, start=1):
-        segments[label_map == structure.label] = number
-    moment = epoch.astimezone(UTC)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        seg = hd.seg.Segmentation(
-            source_images=(_completed(series), *series.headers[1:]),
-            pixel_array=segments,
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=_descriptions(task, classes, algorithm),
-            series_instance_uid=_uid(seed, "series"),
-            series_number=900,
-            sop_instance_uid=_uid(seed, "instance"),
-            instance_number=1,
-            manufacturer="Kette",
-            manufacturer_model_name="Kette",
-            software_versions="1",
-            device_serial_number="1",
-            content_description=description,
-            content_creator_name=creator,
-            series_description=description,
-            series_date=moment.date(),
-            series_time=moment.time(),
-            content_date=moment.date(),
-            content_time=moment.time(),
-            omit_empty_frames=bool(segments.any()),
-        )
-        _fix(seg, seed, moment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seg.save_as(path)
 
 
 def _open(source: Path | bytes) -> Dataset:
@@ -258,66 +173,6 @@ def _macro(group: Dataset, shared: Dataset, keyword: str) -> Any:
 
 def _folded(text: object) -> str:
     return str(text or "").strip().casefold()
-
-
-def _descriptions(
-    task: Task, classes: Mapping[str, str], algorithm: str | None
-) -> list[SegmentDescription]:
-    import highdicom as hd
-    from pydicom.sr.codedict import codes
-
-    kinds = hd.seg.SegmentAlgorithmTypeValues
-    identification = None
-    if algorithm is not None:
-        name, _, version = algorithm.rpartition(" ")
-        family = codes.DCM.ArtificialIntelligence
-        identification = hd.AlgorithmIdentificationSequence(name, family, version)
-    described = []
-    for number, structure in enumerate(task.structures, start=1):
-        code = structure.code
-        segment = hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=structure.segment_label,
-            segmented_property_category=hd.sr.CodedConcept(*_CATEGORY[structure.category]),
-            segmented_property_type=hd.sr.CodedConcept(code.value, code.scheme, code.meaning),
-            algorithm_type=kinds.MANUAL if algorithm is None else kinds.AUTOMATIC,
-            algorithm_identification=identification,
-        )
-        if structure.name in classes:
-            segment.SegmentDescription = classes[structure.name]
-        described.append(segment)
-    return described
-
-
-def _completed(series: Series) -> Dataset:
-    """The first header, with all that a SEG takes over from it.
-
-    Patient and study are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports
-    leave them out. A slice without thickness is as thick as its distance to the next.
-    """
-    header = deepcopy(series.headers[0])
-    for keyword in _TYPE_2:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    if not header.get("SliceThickness"):
-        header.SliceThickness = series.geometry.spacing_mm[0]
-    return header
-
-
-def _fix(seg: Dataset, seed: str, moment: datetime) -> None:
-    """Replace what highdicom takes from clock and chance (SEG-4)."""
-    seg.InstanceCreationDate = moment.strftime("%Y%m%d")
-    seg.InstanceCreationTime = moment.strftime("%H%M%S")
-    dimension = _uid(seed, "dimension")
-    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
-        item.DimensionOrganizationUID = dimension
-    for item in seg.get("ContributingEquipmentSequence", []):
-        item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")
-
-
-def _uid(seed: str, purpose: str) -> str:
-    """A UID of digits from a digest (DICOM PS3.5 Annex B.2, form 2.25)."""
-    return f"2.25.{int.from_bytes(hashlib.sha256(f'{seed}/{purpose}'.encode()).digest()[:16])}"
 
 
 def _refusal(what: str) -> Unreadable:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,14 @@ def manifest(members: Members) -> Manifest:
     )
 
 
-def _targets(verdicts: Mapping[str, str]) -> dict[Target, str]:
-    """Proven targets in the order of `MODELS`, then those that were built but could not run."""
-    order: Mapping[str, int] = {"equivalent": 0, "not run": 1}
-    known: list[Any] = [name for name in MODELS if verdicts.get(name) in order]
-    chosen: Callable[[str], int] = lambda name: order[verdicts[name]]  # noqa: E731 - typed key
-    return {name: MODELS[name] for name in sorted(known, key=chosen)}
+def _targets(verdicts: Mapping[Any, str]) -> dict[Target, str]:
+    """Proven targets in the order asked for, then those that were built but could not run."""
+    return {
+        name: MODELS[name]
+        for wanted in ("equivalent", "not run")
+        for name, verdict in verdicts.items()
+        if verdict == wanted
+    }
 
 
 def _grids(

@@ -18,6 +18,12 @@ def looks(measured: Mapping[str, Json]) -> int | None:
     return None if count is None else int(count)
 
 
+def interval_name(measured: Mapping[str, Json]) -> str:
+    """What a confidence interval is called: "95 % CI"."""
+    share = measured.get("parameters", {}).get("assess", {}).get("confidence")
+    return "CI" if share is None else f"{100 * share:g} % CI"
+
+
 def latencies(measured: Mapping[str, Json]) -> dict[str, float]:
     """Runtime → median seconds of one forward pass, the fastest first."""
     found = measured.get("optimize", {}).get("latency_s", {})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from stages.artifact import Digest
 from stages.package.document import Document, Figure, Section, Tile, show, table
-from stages.package.measured import gates, looks, timings
+from stages.package.measured import gates, interval_name, looks, timings
 from stages.package.params import Parameters
 from stages.package.report_cohort import agreement, cohort
 from stages.package.report_model import interval, targets, test, variants
@@ -67,9 +67,12 @@ def compose(
 
 
 def _tiles(results: Results, measured: Mapping[str, Json]) -> tuple[Tile, ...]:
+    confidence = interval_name(measured)
     dice = tuple(
         Tile(
-            f"Dice, {r['structure']}", show(r["dice_mean"]), f"95 % CI {interval(r)}, n = {r['n']}"
+            f"Dice, {r['structure']}",
+            show(r["dice_mean"]),
+            f"{confidence} {interval(r)}, {r['n']} subjects",
         )
         for r in results.metrics
         if r["group"] == "all"

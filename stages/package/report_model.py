@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.package import charts
 from stages.package.document import SVG, Figure, Section, table
-from stages.package.measured import latencies, looks
+from stages.package.measured import interval_name, latencies, looks
 from stages.package.results import Json, Results
 
 
@@ -43,19 +43,19 @@ def test(results: Results, measured: Mapping[str, Json]) -> Section:
     heads = {
         "group": "Group",
         "structure": "Structure",
-        "n": "Series",
+        "n": "Subjects",
         "dice_mean": "Mean Dice",
-        "interval": "95 % CI",
+        "interval": interval_name(measured),
         "hd95_mm_mean": "HD95 (mm)",
         "nsd_mean": "NSD",
     }
     picture = Figure(
         SVG,
         charts.results(results.metrics, results.scores),
-        "Dice by structure, for all test series and for each vendor: mean with 95 % confidence "
+        "Dice by structure, for all test series and for each vendor: mean with confidence "
         "interval, a faint dot a series.",
-        "Dice on the locked test split: mean (diamond), 95 % confidence interval (line), "
-        "a dot a series.",
+        f"Dice on the locked test split: mean (diamond), {interval_name(measured)} by bootstrap "
+        "over subjects (line), a dot a series.",
     )
     count = looks(measured)
     text = (

@@ -108,7 +108,7 @@ MEASURED: dict[str, Any] = {
         "threads": 1,
         "gate": {"checks": []},
     },
-    "parameters": {"train": {"epochs": 4}, "package": {"version": "1.2.3"}},
+    "parameters": {"assess": {"confidence": 0.9}, "package": {"version": "1.2.3"}},
 }
 
 

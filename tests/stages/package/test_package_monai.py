@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from helpers_package import HOSTILE, parameters, run_stage, series_of, write_trees
 
+from stages.bundle import BundleConfig
+from stages.package.monai_bundle import inference
 from stages.volume import prepare, sliding_window
 
 pytestmark = [
@@ -62,18 +64,30 @@ def test_the_configuration_makes_the_network_with_the_released_weights(root: Pat
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("window", [(-200.0, 300.0), None], ids=["window", "z-score"])
 def test_monais_own_run_predicts_what_our_own_code_predicts(
-    root: Path, trees: dict[str, Path]
+    root: Path, trees: dict[str, Path], tmp_path: Path, window: tuple[float, float] | None
 ) -> None:
     from monai.bundle import run
 
     from stages.network import build, load, predictor
     from stages.series import read_series
 
-    configs = root / "configs"
-    files = {"config_file": f"{configs}/inference.json", "meta_file": f"{configs}/metadata.json"}
-    run(**files, bundle_root=str(root))
-    found = np.load(root / "output" / "one.npy")
+    released = BundleConfig.model_validate_json((root / "configs" / "kette.json").read_bytes())
+    volume = released.volume.model_copy(update={"window": window})
+    config = inference(released.model_copy(update={"volume": volume}))
+    text = json.dumps(config)
+    if window == released.volume.window:
+        own = json.loads((root / "configs" / "inference.json").read_bytes())
+        assert json.loads(text) == own, "what is run here is what is released"
+    (tmp_path / "inference.json").write_text(text)
+    run(
+        config_file=str(tmp_path / "inference.json"),
+        meta_file=str(root / "configs" / "metadata.json"),
+        bundle_root=str(root),
+        output_dir=str(tmp_path),
+    )
+    found = np.load(tmp_path / "one.npy")
 
     params = parameters()
     network = build(params.network, 3).eval()
@@ -81,8 +95,8 @@ def test_monais_own_run_predicts_what_our_own_code_predicts(
     path = trees["dataset/cohort"] / SUBJECT / f"{series_of(SUBJECT)}.zip"
     series = read_series(path)
     assert series.voxels is not None
-    prepared = prepare(series.voxels, series.geometry.spacing_mm, params.volume)
-    scores = sliding_window(predictor(network), prepared.array, params.volume, 3)
+    prepared = prepare(series.voxels, series.geometry.spacing_mm, volume)
+    scores = sliding_window(predictor(network), prepared.array, volume, 3)
     own = scores.argmax(axis=0)
     assert found.shape == own.shape
     assert len(np.unique(own)) > 1, "a network that answers with one class would prove nothing"

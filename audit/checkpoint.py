@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from securesystemslib.exceptions import VerificationError
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
 
 from audit.errors import Refused, WrongUse
@@ -89,7 +89,7 @@ def open_checkpoint(raw: bytes, origin: str, keys: Mapping[str, Key]) -> Checkpo
         if blob[:4] == key_hash(origin, key):
             try:
                 key.verify_signature(Signature(key.keyid, blob[4:].hex()), checkpoint.text)
-            except VerificationError as error:
+            except UnverifiedSignatureError as error:
                 raise Refused("The checkpoint's signature does not hold.", _REMEDY) from error
             return checkpoint
     raise Refused("The checkpoint is signed by an unknown key.", _REMEDY)

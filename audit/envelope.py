@@ -18,7 +18,7 @@ from typing import Any
 
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI
 from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signer
 
 from audit.canonical import canonical_json
@@ -63,7 +63,7 @@ def open_envelope(raw: bytes, keys: Mapping[str, Key]) -> dict[str, Any]:
         raise Refused("The envelope is signed by an unknown key.", _REMEDY)
     try:
         envelope.verify([keys[keyid]], threshold=1)
-    except VerificationError as error:
+    except UnverifiedSignatureError as error:
         raise Refused("The envelope's signature does not hold.", _REMEDY) from error
     # 3. The payload must be a statement, in its one encoding (ENV-1).
     statement = _statement(envelope)

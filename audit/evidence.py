@@ -11,7 +11,10 @@ Rules:
          `leaves.bin` at the index that its statement names.
 - EVD-2  The leaves give the root that the checkpoint signs.
 - EVD-3  A record of the stage `package` names the bundle among its subjects.
-- EVD-4  Every byte of every file counts, and no other file lies beside them.
+- EVD-4  The chain is whole: each input of a record that is neither a source from outside nor the
+         lock is a subject of a record here, by name and digest; a gate of `package` is here, and no
+         gate refused.
+- EVD-5  Every byte of every file counts, and no other file lies beside them.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING
 from securesystemslib.signer import Key
 
 from audit.bad import Bad
+from audit.chain import check_bundle, check_chain
 from audit.checkpoint import LIMIT_BYTES as CHECKPOINT_BYTES
 from audit.checkpoint import Checkpoint, open_checkpoint, origin_of
 from audit.envelope import LIMIT_BYTES, open_envelope
@@ -120,7 +124,7 @@ def verify(folder: Path, keys: Mapping[str, Key], *, bundle_sha256: str) -> Evid
 
 def _check(folder: Path, keys: Mapping[str, Key], bundle_sha256: str, held: list[Record]) -> None:
     """Add each record that holds to `held`."""
-    # 1. Exactly these files, each a plain one; the key is one of the verifier's (EVD-4).
+    # 1. Exactly these files, each a plain one; the key is one of the verifier's (EVD-5).
     _check_files(folder, keys)
     # 2. The checkpoint's signature, and the leaves' root under it (EVD-2).
     checkpoint = _checkpoint(folder, keys)
@@ -133,9 +137,9 @@ def _check(folder: Path, keys: Mapping[str, Key], bundle_sha256: str, held: list
                 raise Bad(f"record {record.index}", "The leaves hold another record there.")
             held.append(record)
     # 4. The bundle is what the chain packaged (EVD-3).
-    packaged = (record.subjects for record in held if record.stage == "package")
-    if not any(bundle_sha256 in {sha256 for _, sha256 in subjects} for subjects in packaged):
-        raise Bad("bundle", "No record of the stage `package` names this archive.")
+    check_bundle(held, bundle_sha256)
+    # 5. Nothing of its chain is left out, and no gate refused (EVD-4).
+    check_chain(held)
 
 
 def _check_files(folder: Path, keys: Mapping[str, Key]) -> None:

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5c
 """Okabe and Ito's palette, told apart without color vision (jfly.uni-koeln.de/color)."""
 INK, SOFT = "#1b2733", "#8a97a5"
 DPI = 144
+_LONGEST = 28
+"""Characters of a label beside an axis."""
 
 
 @contextmanager
@@ -40,7 +43,9 @@ def style() -> Iterator[None]:
         font for font in fonts if Path(font.fname).resolve().is_relative_to(own)
     ]
     try:
-        with mpl.rc_context():
+        with mpl.rc_context(), warnings.catch_warnings():
+            # A vendor's name in another script is drawn as boxes; the tables have it in full.
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
             settings: Any = mpl.rcParams
             settings.update(mpl.rcParamsDefault)
             settings.update(_STYLE)
@@ -109,7 +114,7 @@ def results(metrics: Rows, scores: Rows) -> bytes:
             dots = [r for r in scores if r["structure"] == structure and r["dice"] is not None]
             _whiskers(axes, groups, own, dots, COLORS[index % len(COLORS)])
             axes.set(title=structure, xlabel="Dice", xlim=(-0.02, 1.02))
-        panels[0].set_yticks(range(len(groups)), [name_of(group) for group in groups])
+        panels[0].set_yticks(range(len(groups)), [_short(name_of(group)) for group in groups])
         panels[0].set_ylim(len(groups) - 0.5, -0.5)
         return svg(canvas)
 
@@ -153,7 +158,11 @@ def latency(seconds: Mapping[str, float]) -> bytes:
 
 def name_of(group: str) -> str:
     """A group of the metrics as a reader reads it."""
-    return "All series" if group == "all" else group.removeprefix("vendor=")
+    return "All series" if group == "all" else group.removeprefix("vendor=") or "Vendor unknown"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _points(rows: Rows, column: str) -> list[tuple[int, float]]:

@@ -58,11 +58,17 @@ def agreement(results: Results) -> Section:
         for (structure, a, b), own in sorted(pairs.items())
     ]
     heads = {"structure": "Structure", "readers": "Readers", "n": "Series"} | _SCORES
-    picture = Figure(
-        SVG,
-        charts.agreement(results.agreement),
-        "Dice between each pair of readers, a dot a series; the bar is the median.",
-        "Agreement between readers: a dot a series, the bar is the median.",
+    figures = (
+        (
+            Figure(
+                SVG,
+                charts.agreement(results.agreement),
+                "Dice between each pair of readers, a dot a series; the bar is the median.",
+                "Agreement between readers: a dot a series, the bar is the median.",
+            ),
+        )
+        if results.agreement
+        else ()
     )
     return Section(
         "annotations",
@@ -74,7 +80,7 @@ def agreement(results: Results) -> Section:
                 "Series in the review queue", "Series", Counter(r["reason"] for r in results.queue)
             ),
         ),
-        figures=(picture,) if results.agreement else (),
+        figures=figures,
     )
 
 

@@ -22,6 +22,7 @@ from stages.package.params import Parameters
 from stages.package.stage import STAGE
 from stages.package.verify import check_archive
 from stages.stage import Outcome, Verdict
+from stages.table import write_table
 
 ARCHIVE = "phantom-1.2.3.zip"
 Built = tuple[Path, Path, Outcome]
@@ -126,6 +127,17 @@ def test_no_member_holds_the_folders_of_this_run(
 ) -> None:
     places = [str(path).encode() for path in (built[0], built[1], *trees.values())]
     assert not [name for name, data in members.items() if any(p in data for p in places)]
+
+
+def test_a_cohort_with_one_reader_has_a_report(trees: dict[str, Path], tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    shutil.copytree(trees["dataset/cohort"], cohort)
+    columns = dict.fromkeys(("structure", "reader_a", "reader_b", "dice"), "string")
+    write_table(cohort / "agreement.parquet", [], columns)
+    folder, _, outcome = run_stage({**trees, "dataset/cohort": cohort}, tmp_path / "out")
+    assert outcome.gate.verdict is Verdict.PASSED
+    text = (folder / "report.html").read_text("utf-8")
+    assert "Mean agreement by structure and pair of readers:</strong> none" in text
 
 
 @pytest.mark.rule("PKG-8")

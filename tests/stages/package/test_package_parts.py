@@ -164,6 +164,12 @@ def test_drawing_leaves_the_process_as_it_was() -> None:
     assert (dict(mpl.rcParams), list(font_manager.fontManager.ttflist)) == before
 
 
+@pytest.mark.parametrize("vendor", ["", "医用画像装置株式会社", "A vendor of many words " * 5])
+def test_any_vendors_name_leaves_room_for_the_chart(vendor: str) -> None:
+    row = {"structure": "organ", "dice_mean": 0.8, "ci_low": None, "ci_high": None}
+    assert charts.results([row | {"group": f"vendor={vendor}"}], [])
+
+
 def test_a_chart_of_nothing_is_drawn() -> None:
     assert charts.learning_curves({})
     assert charts.latency({})

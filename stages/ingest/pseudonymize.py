@@ -6,8 +6,6 @@ changed. Nothing here reads or writes files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydicom.dataelem import DataElement
@@ -18,6 +16,7 @@ from pydicom.sequence import Sequence
 from stages.ingest import codes, keys
 from stages.ingest.profile import EDITION, Action, Decision, decide, vocabulary
 from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.rules import Counts, Rules, known_words, reader_of, value_of
 from stages.ingest.values import (
     DUMMIES,
     is_code_string,
@@ -26,58 +25,10 @@ from stages.ingest.values import (
     is_technical,
     parts,
     shift,
-    words,
 )
 
 PIXEL_DATA: Final = 0x7FE00010
 _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_IDENTIFIERS: Final = (
-    "AccessionNumber",
-    "ConsultingPhysicianName",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientID",
-    "PatientMotherBirthName",
-    "PatientName",
-    "PerformingPhysicianName",
-    "ReferringPhysicianName",
-    "ResponsiblePerson",
-)
-"""Whose words no kept text may hold."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What pseudonymizing one subject's instances takes beside the profile."""
-
-    subject: str
-    uid_key: bytes = field(repr=False)
-    reader_key: bytes = field(repr=False)
-    days: int | None = field(repr=False)
-    """Shift of dates; None removes them."""
-    readers: Mapping[str, str]
-    """Content creator's name that is a role → reader's name."""
-    labels: Mapping[str, tuple[str, tuple[str, ...]]]
-    """Segment label in lower case → the label and its classes."""
-    codes: Mapping[codes.Concept, str]
-    """Concepts of the task → meaning."""
-    depth: int
-    """Deepest nesting of sequences that is followed."""
-
-
-@dataclass
-class Counts:
-    """What was done to one instance, by kind: elements at every depth."""
-
-    removed: int = 0
-    emptied: int = 0
-    replaced: int = 0
-    uids: int = 0
-    shifted: int = 0
-    kept: int = 0
 
 
 def pseudonymize(source: Dataset, rules: Rules) -> tuple[Dataset, Counts]:
@@ -93,18 +44,6 @@ def pseudonymize(source: Dataset, rules: Rules) -> tuple[Dataset, Counts]:
     _state(result, shifted=rules.days is not None)
     correct_ambiguous_vr(result, is_little_endian=True)
     return result, work.counts
-
-
-def reader_of(source: Dataset, rules: Rules) -> str:
-    """The name that stands for an annotation's reader.
-
-    A content creator that the parameters name gets the role's name, any other a keyed pseudonym;
-    an annotation without a creator is a reader of its own.
-    """
-    name = "^".join(parts(source.get("ContentCreatorName"))).rstrip("^ ")
-    if name in rules.readers:
-        return rules.readers[name]
-    return keys.reader(rules.reader_key, name or f"series {source.get('SeriesInstanceUID', '')}")
 
 
 def _state(result: Dataset, *, shifted: bool) -> None:
@@ -130,8 +69,7 @@ class _Work:
         self.rules = rules
         self.counts = Counts()
         self.root = source
-        names = [text for keyword in _IDENTIFIERS for text in parts(_get(source, keyword))]
-        self.known = frozenset(word for word in words(names) if len(word) > 2)
+        self.known = known_words(source)
 
     def copy(self, source: Dataset, depth: int) -> Dataset:
         """The elements of a data set or item that pass."""
@@ -202,7 +140,7 @@ class _Work:
 
     def _named(self, element: DataElement, action: Action, source: Dataset) -> DataElement | None:
         """Values that this product writes in place of the source's."""
-        label = str(_get(source, "SegmentLabel") or "").strip()
+        label = str(value_of(source, "SegmentLabel") or "").strip()
         known = self.rules.labels.get(label.casefold())
         said = "\\".join(parts(element.value))
         self.counts.replaced += 1
@@ -212,7 +150,7 @@ class _Work:
             case Action.READER:
                 return _text(element, [reader_of(self.root, self.rules)])
             case Action.LABEL:
-                number = parts(_get(source, "SegmentNumber"))
+                number = parts(value_of(source, "SegmentNumber"))
                 return _text(element, [known[0] if known else " ".join(["segment", *number])])
             case Action.CLASS if known and said.casefold() in known[1]:
                 return _text(element, [said.casefold()])
@@ -247,10 +185,3 @@ def _passes(element: DataElement) -> bool:
 
 def _text(element: DataElement, texts: list[str]) -> DataElement:
     return DataElement(element.tag, element.VR, texts[0] if len(texts) == 1 else texts or None)
-
-
-def _get(source: Dataset, keyword: str) -> Any:
-    try:
-        return source.get(keyword)
-    except Exception:  # noqa: BLE001 - any fault of the parser: then it is as if absent
-        return None

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     UNEVEN = "the series is unevenly spaced: a slice is missing or misplaced"
     TILTED = "the series has slices shifted in their plane (a tilted gantry)"
     STUDIES = "one series UID in several studies"
+    KINDS = "one series UID for images and annotations"
     NO_REFERENCE = "the segmentation refers to no series of that subject that is kept"
     SEVERAL = "the annotation series has more than one instance"
 

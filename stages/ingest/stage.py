@@ -27,21 +27,17 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from audit.errors import WrongUse
 from stages.ingest import keys
+from stages.ingest.accounts import TABLES, counts, gate, quarantine_rows, write
 from stages.ingest.params import IngestParams, Parameters
 from stages.ingest.profile import EDITION
 from stages.ingest.quarantine import Reason
 from stages.stage import (
-    Check,
-    Gate,
-    Json,
     MergeContext,
     Outcome,
     Plan,
@@ -49,36 +45,7 @@ from stages.stage import (
     RunContext,
     Stage,
     Unit,
-    Verdict,
 )
-
-SERIES = {
-    "subject": "string",
-    "study": "string",
-    "series": "string",
-    "modality": "string",
-    "kind": "string",
-    "reader": "string",
-    "annotates": "string",
-    "manufacturer": "string",
-    "model": "string",
-    "instances": "int64",
-}
-INSTANCES = {
-    "subject": "string",
-    "series": "string",
-    "sop": "string",
-    "input_sha256": "string",
-    "output_sha256": "string",
-    "actions_removed": "int64",
-    "actions_emptied": "int64",
-    "actions_replaced": "int64",
-    "actions_uids": "int64",
-    "actions_shifted": "int64",
-    "actions_kept": "int64",
-}
-QUARANTINE = {"input_sha256": "string", "reason": "string"}
-TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}
 
 
 def plan(ctx: PlanContext[Parameters]) -> Plan:
@@ -117,9 +84,10 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         Fault: a source changed since it was planned.
     """
     from stages.ingest.codes import codes_of
-    from stages.ingest.pseudonymize import Rules
+    from stages.ingest.instance import Item
+    from stages.ingest.rules import Rules
     from stages.ingest.sources import Handle
-    from stages.ingest.subject import Item, Taken, take_in
+    from stages.ingest.subject import Taken, take_in
 
     params, task = ctx.params.ingest, ctx.params.task
     secrets = unit.private["secrets"]
@@ -144,10 +112,10 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     rows = {
         "series": taken.series,
         "instances": taken.instances,
-        "quarantine": _quarantine_rows(taken.quarantined),
+        "quarantine": quarantine_rows(taken.quarantined),
     }
-    _write(ctx.out, rows)
-    return Outcome(findings=_counts(rows))
+    write(ctx.out, rows)
+    return Outcome(findings=counts(rows))
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:
@@ -158,18 +126,18 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
         name: [row for tree in ctx.units.values() for row in read_table(tree / f"{name}.parquet")]
         for name in TABLES
     }
-    rows["quarantine"] += _quarantine_rows(
+    rows["quarantine"] += quarantine_rows(
         [(sha256, Reason(reason)) for sha256, reason in ctx.notes["quarantined"]]
     )
-    _write(ctx.out, rows)
+    write(ctx.out, rows)
     findings = {
-        **_counts(rows),
+        **counts(rows),
         "instances_in": ctx.notes["files"] - ctx.notes["ignored"],
         "duplicates": ctx.notes["duplicates"],
         "ignored": ctx.notes["ignored"],
         "profile": EDITION,
     }
-    return Outcome(findings=findings, gate=_gate(findings, ctx.params.ingest))
+    return Outcome(findings=findings, gate=gate(findings, ctx.params.ingest))
 
 
 STAGE = Stage(name="ingest", parameters=Parameters, after=(), plan=plan, run=run, merge=merge)
@@ -195,7 +163,7 @@ def _unit(
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
     from stages.ingest.header import SEG
-    from stages.ingest.subject import ANNOTATION, IMAGE
+    from stages.ingest.instance import ANNOTATION, IMAGE
 
     uid_key = keys.derive(secrets.domain_key, "uid")
     return Unit(
@@ -223,56 +191,4 @@ def _unit(
                 "shift_days": keys.shift_days(subject.secret, *params.shift_days),
             },
         },
-    )
-
-
-def _quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any]]:
-    return [{"input_sha256": sha256, "reason": reason.value} for sha256, reason in quarantined]
-
-
-def _write(out: Path, rows: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Write the three tables, each sorted by its columns."""
-    from stages.table import write_table
-
-    for name, columns in TABLES.items():
-        ordered = sorted(rows[name], key=lambda row: [row[column] for column in columns])
-        write_table(out / f"{name}.parquet", ordered, columns)
-
-
-def _counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
-    """Figures of the record; who was quarantined stands in `quarantine.parquet`."""
-    reasons = Counter(row["reason"] for row in rows["quarantine"])
-    return {
-        "subjects": len({row["subject"] for row in rows["series"]}),
-        "series": len(rows["series"]),
-        "instances_out": len(rows["instances"]),
-        "quarantined": len(rows["quarantine"]),
-        "reasons": dict(sorted(reasons.items())),
-    }
-
-
-def _gate(findings: Json, params: IngestParams) -> Gate:
-    """Hold what was taken in against the declared limits (ING-11)."""
-    bad, good = findings["quarantined"], findings["instances_out"]
-    share = bad / max(bad + good, 1)
-    too_many = share > params.max_quarantined_fraction
-    verdict = Verdict.FINDINGS if bad else Verdict.PASSED
-    remedy = "Read quarantine.parquet: each file's digest stands there with its reason."
-    return Gate(
-        checks=(
-            Check(
-                rule="ING-11",
-                figure=f"{findings['subjects']} subjects",
-                limit="at least 1",
-                verdict=Verdict.PASSED if findings["subjects"] else Verdict.REFUSED,
-                remedy="" if findings["subjects"] else remedy,
-            ),
-            Check(
-                rule="ING-11",
-                figure=f"{bad} of {bad + good} files quarantined ({share:.1%})",
-                limit=f"ingest.max_quarantined_fraction {params.max_quarantined_fraction:.1%}",
-                verdict=Verdict.REFUSED if too_many else verdict,
-                remedy=remedy if bad else "",
-            ),
-        )
     )

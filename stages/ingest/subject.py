@@ -12,30 +12,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset
-
 from stages.archive import ZipWriter
 from stages.artifact import Digest
-from stages.ingest.geometry import Slice, judge, slice_of
-from stages.ingest.header import SEG, encode, parse, quiet
+from stages.ingest.geometry import judge
+from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Item, convert
 from stages.ingest.params import Limits
-from stages.ingest.pseudonymize import Counts, Rules, pseudonymize, reader_of
 from stages.ingest.quarantine import Quarantined, Reason
-from stages.ingest.sources import Handle, digest, read
-
-ANNOTATION = "annotation"
-IMAGE = "image"
-
-
-@dataclass(frozen=True)
-class Item:
-    """An instance to take in, by its new UIDs."""
-
-    kind: str
-    series: str
-    sop: str
-    sha256: Digest
-    handle: Handle = field(repr=False)
+from stages.ingest.rules import Rules
+from stages.ingest.sources import digest, read
 
 
 @dataclass
@@ -47,140 +31,97 @@ class Taken:
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
 
 
-@dataclass
-class _Gathered:
-    """The instances of one series that passed by themselves."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    slices: list[Slice | None] = field(default_factory=list)
-    studies: set[str] = field(default_factory=set)
-    references: set[str] = field(default_factory=set)
-    """Series that an annotation refers to."""
-    facts: dict[str, str] = field(default_factory=dict)
-
-    def add(self, item: Item, result: Dataset, row: dict[str, Any]) -> None:
-        """Remember what the series is judged by."""
-        self.rows.append(row)
-        self.studies.add(str(result.StudyInstanceUID))
-        if item.kind == IMAGE:
-            self.slices.append(slice_of(result))
-        else:
-            self.references |= _references(result)
-        self.facts = _facts(result, item.kind)
-
-
 def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> Iterator[Taken]:
-    """Pseudonymize a subject's instances into `<out>/<series>.zip`; yields after each series.
+    """Pseudonymize a subject's instances into `<out>/<series>.zip`; yields after each series, and once before.
 
     Images come first, so that annotations can be held against the series that were kept.
 
     Raises:
         Fault: a source changed since it was planned.
     """
-    intake = _Intake(rules, limits, out)
-    taken = intake.taken
+    taken = Taken()
     order = sorted(items, key=lambda item: (item.kind != IMAGE, item.series, item.sop))
+    images = {item.series for item in items if item.kind == IMAGE}
+    mixed = images & {item.series for item in items if item.kind == ANNOTATION}
+    taken.quarantined += [(item.sha256, Reason.KINDS) for item in order if item.series in mixed]
+    yield taken
+    order = [item for item in order if item.series not in mixed]
     sources = read([(item.handle, item.sha256) for item in order], limits)
     for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
         path = out / f"{uid}.zip"
-        gathered = intake.gather(list(members), sources, path)
+        passed = _write(members, sources, path, rules=rules, limits=limits, taken=taken)
         kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
-        reason = _judge(kind, gathered, kept)
-        if reason or not gathered.rows:
+        reason = _judge(kind, [facts for _, facts in passed], kept)
+        if reason or not passed:
             path.unlink()
-            bad = [(row["input_sha256"], reason) for row in gathered.rows if reason]
-            taken.quarantined += bad
+            taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
         else:
-            taken.instances += gathered.rows
-            taken.series.append(_row(kind, uid, gathered, rules))
+            taken.instances += [row for row, _ in passed]
+            taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
         yield taken
 
 
-class _Intake:
-    """The work on one subject."""
-
-    def __init__(self, rules: Rules, limits: Limits, out: Path) -> None:
-        self.rules = rules
-        self.limits = limits
-        self.out = out
-        self.taken = Taken()
-
-    def gather(self, members: Sequence[Item], sources: Iterator[bytes], path: Path) -> _Gathered:
-        """Write the instances of one series that pass by themselves into its archive."""
-        gathered = _Gathered()
-        with ZipWriter(path) as archive:
-            for item in members:
-                source = next(sources)
-                try:
-                    result, data, counts = self._convert(source)
-                except Quarantined as error:
-                    self.taken.quarantined.append((item.sha256, error.reason))
-                    continue
-                archive.add(f"{item.sop}.dcm", data)
-                gathered.add(item, result, self._row(item, data, counts))
-        return gathered
-
-    def _convert(self, data: bytes) -> tuple[Dataset, bytes, Counts]:
-        with quiet():
-            source = parse(data, self.limits)
+def _write(
+    members: Iterator[Item],
+    sources: Iterator[bytes],
+    path: Path,
+    *,
+    rules: Rules,
+    limits: Limits,
+    taken: Taken,
+) -> list[tuple[dict[str, Any], Converted]]:
+    """Write the instances of one series that pass by themselves; their rows and facts."""
+    passed = []
+    with ZipWriter(path) as archive:
+        for item in members:
+            source = next(sources)
             try:
-                result, counts = pseudonymize(source, self.rules)
-                if source.SOPClassUID == SEG:
-                    result.ContentCreatorName = reader_of(source, self.rules)
-                return result, encode(result), counts
-            except Quarantined:
-                raise
-            except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
-                raise Quarantined(Reason.CORRUPT) from None
-
-    def _row(self, item: Item, data: bytes, counts: Counts) -> dict[str, Any]:
-        return {
-            "subject": self.rules.subject,
-            "series": item.series,
-            "sop": item.sop,
-            "input_sha256": item.sha256,
-            "output_sha256": digest(data),
-            **{f"actions_{name}": count for name, count in asdict(counts).items()},
-        }
+                facts = convert(item, source, rules, limits)
+            except Quarantined as error:
+                taken.quarantined.append((item.sha256, error.reason))
+                continue
+            archive.add(f"{item.sop}.dcm", facts.data)
+            passed.append((_instance_row(item, facts, rules), facts.without_data()))
+    return passed
 
 
-def _judge(kind: str, gathered: _Gathered, kept: set[str]) -> Reason | None:
+def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason | None:
     """Why a series as a whole is not taken in."""
-    if not gathered.rows:
+    if not instances:
         return None
-    if len(gathered.studies) > 1:
+    if len({instance.study for instance in instances}) > 1:
         return Reason.STUDIES
     if kind == IMAGE:
-        return judge(gathered.slices)
-    if len(gathered.rows) > 1:
+        return judge([instance.slice for instance in instances])
+    if len(instances) > 1:
         return Reason.SEVERAL
-    return None if len(gathered.references & kept) == 1 else Reason.NO_REFERENCE
+    return None if len(instances[0].references & kept) == 1 else Reason.NO_REFERENCE
 
 
-def _references(result: Dataset) -> set[str]:
-    return {
-        str(item.get("SeriesInstanceUID", ""))
-        for item in result.get("ReferencedSeriesSequence", ())
-    }
-
-
-def _facts(result: Dataset, kind: str) -> dict[str, str]:
-    keywords = {
-        "modality": "Modality",
-        "manufacturer": "Manufacturer",
-        "model": "ManufacturerModelName",
-    }
-    facts = {name: str(result.get(keyword) or "") for name, keyword in keywords.items()}
-    reader = str(result.get("ContentCreatorName", "")) if kind == ANNOTATION else ""
-    return {**facts, "reader": reader, "study": str(result.StudyInstanceUID)}
-
-
-def _row(kind: str, uid: str, gathered: _Gathered, rules: Rules) -> dict[str, Any]:
+def _instance_row(item: Item, facts: Converted, rules: Rules) -> dict[str, Any]:
     return {
         "subject": rules.subject,
+        "series": item.series,
+        "sop": item.sop,
+        "input_sha256": item.sha256,
+        "output_sha256": digest(facts.data),
+        **{f"actions_{name}": count for name, count in asdict(facts.counts).items()},
+    }
+
+
+def _series_row(
+    kind: str, uid: str, instances: Sequence[Converted], rules: Rules
+) -> dict[str, Any]:
+    first = instances[0]
+    return {
+        "subject": rules.subject,
+        "study": first.study,
         "series": uid,
+        "modality": first.modality,
         "kind": kind,
-        "annotates": min(gathered.references, default="") if kind == ANNOTATION else "",
-        "instances": len(gathered.rows),
-        **gathered.facts,
+        "reader": first.reader,
+        "annotates": min(first.references, default=""),
+        "manufacturer": first.manufacturer,
+        "model": first.model,
+        "instances": len(instances),
     }

@@ -27,8 +27,9 @@ from pydicom.sequence import Sequence
 from stages.ingest.codes import codes_of
 from stages.ingest.header import encode, parse, quiet
 from stages.ingest.params import Limits
-from stages.ingest.pseudonymize import Rules, pseudonymize
+from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.rules import Rules
 
 TASK = parameters().task
 RULES = Rules(

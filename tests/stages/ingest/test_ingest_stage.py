@@ -216,6 +216,25 @@ def test_an_annotation_series_of_two_instances_is_quarantined(tmp_path: Path) ->
     assert result.reasons == [R.SEVERAL.value] * 2
 
 
+@pytest.mark.rule("ING-8")
+def test_one_series_uid_for_images_and_annotations_is_quarantined(tmp_path: Path) -> None:
+    folder = save(tmp_path / "in", *study()[:5], seg(SeriesInstanceUID=f"{ROOT}.1"))
+    save(folder, *(ct(i, series="5", PatientID="KH-2") for i in range(6)))
+    result = ingest(tmp_path / "out", folder, vault_folder=new_vault(tmp_path / "vault"))
+    assert result.reasons == [R.KINDS.value] * 6
+    assert result.outcome.findings["instances_out"] == 6
+
+
+@pytest.mark.rule("ING-2")
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
+def test_a_uid_of_another_vr_is_quarantined(tmp_path: Path, keyword: str) -> None:
+    odd = ct(9, series="6")
+    odd[keyword].VR = "LO"
+    folder = save(tmp_path / "in", *study(), odd)
+    result = ingest(tmp_path / "out", folder, vault_folder=new_vault(tmp_path / "vault"))
+    assert result.reasons == [R.NO_UID.value]
+
+
 @pytest.mark.rule("ING-1")
 def test_the_same_bytes_again_are_dropped_and_counted(tmp_path: Path) -> None:
     folder = save(tmp_path / "in", *study())

@@ -2,10 +2,10 @@
 
 Rules:
 
-- KEY-1  A private key on disk is PKCS#8 PEM of mode 0600 in a folder of mode 0700; one that others
+- SIG-1  A private key on disk is PKCS#8 PEM of mode 0600 in a folder of mode 0700; one that others
          can read is refused.
-- KEY-2  Its public key stands beside it (`signer.pub`, PEM); one that does not fit is refused.
-- KEY-3  A key is created once: of two processes at once, both get the same.
+- SIG-2  Its public key stands beside it (`signer.pub`, PEM); one that does not fit is refused.
+- SIG-3  A key is created once: of two processes at once, both get the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load_or_create_signer(folder: Path, uri: str | None = None) -> Signer:
             stand in `folder` as `signer.pub`.
 
     Raises:
-        Refused: if others can read the private key (KEY-1), or the public key does not fit (KEY-2).
+        Refused: if others can read the private key (SIG-1), or the public key does not fit (SIG-2).
         WrongUse: if the key is missing, unreadable or not Ed25519.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _create(path: Path) -> None:
-    """A new key; whichever process is first wins (KEY-3)."""
+    """A new key; whichever process is first wins (SIG-3)."""
     _write(path, CryptoSigner.generate_ed25519().private_bytes, mode=0o600)
 
 

@@ -2,12 +2,12 @@
 
 Rules:
 
-- VER-1  Every file has its place, or is named.
-- VER-2  Every record is signed by a known key and names its own index and origin: a record that is
+- AUD-1  Every file has its place, or is named.
+- AUD-2  Every record is signed by a known key and names its own index and origin: a record that is
          changed, missing, doubled, moved or from elsewhere is named by its index.
-- VER-3  The checkpoint is signed, and its root is the root of the records below it: a ledger that
+- AUD-3  The checkpoint is signed, and its root is the root of the records below it: a ledger that
          was cut off below its checkpoint is found.
-- VER-4  Records behind the checkpoint are verified one by one and counted as not covered. That some
+- AUD-4  Records behind the checkpoint are verified one by one and counted as not covered. That some
          are missing at the end can only be seen with a checkpoint kept elsewhere.
 """
 
@@ -56,13 +56,13 @@ def verify(folder: Path, origin: str, keys: Mapping[str, Key]) -> Verification:
 
 def _check(folder: Path, origin: str, keys: Mapping[str, Key], tree: Tree) -> int:
     """Grow the tree by each record that holds; give the checkpoint's size."""
-    # 1. Every file has its place (VER-1); writers are kept out while the files are listed.
+    # 1. Every file has its place (AUD-1); writers are kept out while the files are listed.
     with durable.shared(folder / layout.LOCK):
         for stray in layout.strays(folder):
             raise Bad(f"file {stray}", "It has no place in a ledger, or is not as it must be.")
         starts = layout.batches(folder)
         checkpoint = _checkpoint(folder, origin, keys)
-    # 2. Every record holds, in order, without gap (VER-2); the tree grows by each.
+    # 2. Every record holds, in order, without gap (AUD-2); the tree grows by each.
     root = tree.root()
     for start in starts:
         for envelope in _envelopes(folder, start, tree.size):
@@ -70,7 +70,7 @@ def _check(folder: Path, origin: str, keys: Mapping[str, Key], tree: Tree) -> in
             tree.append(leaf_hash(envelope))
             if tree.size == checkpoint.size:
                 root = tree.root()
-    # 3. The checkpoint is the tree's, at its size (VER-3).
+    # 3. The checkpoint is the tree's, at its size (AUD-3).
     if checkpoint.size > tree.size:
         raise Bad(
             f"record {tree.size}",

@@ -19,7 +19,7 @@ def keys(tmp_path: Path) -> Path:
     return tmp_path / "home" / "keys"
 
 
-@pytest.mark.rule("KEY-1")
+@pytest.mark.rule("SIG-1")
 def test_a_new_key_is_for_its_owner_alone(keys: Path) -> None:
     load_or_create_signer(keys)
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
@@ -37,7 +37,7 @@ def test_the_same_key_is_loaded_again_and_verifies_what_it_signed(keys: Path) ->
     found[signer.public_key.keyid].verify_signature(again.sign(b"data"), b"data")
 
 
-@pytest.mark.rule("KEY-1")
+@pytest.mark.rule("SIG-1")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o666, 0o610])
 def test_a_private_key_that_others_can_reach_is_refused(keys: Path, mode: int) -> None:
     load_or_create_signer(keys)
@@ -46,7 +46,7 @@ def test_a_private_key_that_others_can_reach_is_refused(keys: Path, mode: int) -
         load_or_create_signer(keys)
 
 
-@pytest.mark.rule("KEY-2")
+@pytest.mark.rule("SIG-2")
 def test_a_public_key_of_another_pair_is_refused(keys: Path) -> None:
     load_or_create_signer(keys)
     (keys / PUBLIC).write_bytes(public_pem(new_signer().public_key))
@@ -54,7 +54,7 @@ def test_a_public_key_of_another_pair_is_refused(keys: Path) -> None:
         load_or_create_signer(keys)
 
 
-@pytest.mark.rule("KEY-2")
+@pytest.mark.rule("SIG-2")
 def test_a_lost_public_key_is_written_again(keys: Path) -> None:
     signer = load_or_create_signer(keys)
     (keys / PUBLIC).unlink()
@@ -67,7 +67,7 @@ def _create(keys: Path, ready: object) -> None:
     load_or_create_signer(keys)
 
 
-@pytest.mark.rule("KEY-3")
+@pytest.mark.rule("SIG-3")
 def test_processes_that_create_at_once_get_one_key(keys: Path) -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(4)

@@ -362,9 +362,9 @@ def test_a_whole_ledger_verifies_and_counts_what_the_checkpoint_covers(ledger: L
     assert (found.ok, found.records, found.covered, found.first_bad) == (True, 8, 6, None)
 
 
-@pytest.mark.rule("VER-1")
-@pytest.mark.rule("VER-2")
-@pytest.mark.rule("VER-3")
+@pytest.mark.rule("AUD-1")
+@pytest.mark.rule("AUD-2")
+@pytest.mark.rule("AUD-3")
 def test_a_changed_bit_anywhere_is_found_and_its_record_named(
     tmp_path: Path,
 ) -> None:
@@ -393,7 +393,7 @@ def test_a_changed_bit_anywhere_is_found_and_its_record_named(
     assert ledger.verify(KEYS).ok
 
 
-@pytest.mark.rule("VER-2")
+@pytest.mark.rule("AUD-2")
 def test_a_changed_bit_names_its_own_record_inside_a_batch(ledger: Ledger) -> None:
     data = bytearray(batch(ledger, 0).read_bytes())
     data[data.index(b"\n") + 200] ^= 1
@@ -449,8 +449,8 @@ def _wrong_size(ledger: Ledger) -> None:
     (ledger.folder / "checkpoint").write_bytes(note)
 
 
-@pytest.mark.rule("VER-2")
-@pytest.mark.rule("VER-3")
+@pytest.mark.rule("AUD-2")
+@pytest.mark.rule("AUD-3")
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
@@ -503,7 +503,7 @@ def test_tampering_is_found_and_named(
     assert found.reason
 
 
-@pytest.mark.rule("VER-4")
+@pytest.mark.rule("AUD-4")
 def test_records_behind_the_checkpoint_are_verified_one_by_one(ledger: Ledger) -> None:
     ledger.append([look(0), look(1), look(2)], SIGNER)
     path = batch(ledger, 6)
@@ -512,7 +512,7 @@ def test_records_behind_the_checkpoint_are_verified_one_by_one(ledger: Ledger) -
     assert ledger.verify(KEYS).first_bad == "record 7"
 
 
-@pytest.mark.rule("VER-1")
+@pytest.mark.rule("AUD-1")
 @pytest.mark.parametrize(
     "name",
     [
@@ -537,13 +537,13 @@ def test_a_file_without_a_place_is_named(ledger: Ledger, name: str) -> None:
     assert name.startswith(first_bad.removeprefix("file "))
 
 
-@pytest.mark.rule("VER-1")
+@pytest.mark.rule("AUD-1")
 def test_a_lock_file_that_is_not_empty_is_named(ledger: Ledger) -> None:
     (ledger.folder / "lock").write_text("1")
     assert ledger.verify(KEYS).first_bad == "file lock"
 
 
-@pytest.mark.rule("VER-1")
+@pytest.mark.rule("AUD-1")
 @pytest.mark.parametrize("name", ["checkpoint", "entries/000/000/000.jsonl", "entries"])
 def test_a_link_in_place_of_a_file_is_named(ledger: Ledger, name: str, tmp_path: Path) -> None:
     path = ledger.folder / name

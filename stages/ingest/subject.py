@@ -32,9 +32,10 @@ class Taken:
 
 
 def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> Iterator[Taken]:
-    """Pseudonymize a subject's instances into `<out>/<series>.zip`; yields after each series, and once before.
+    """Pseudonymize a subject's instances into `<out>/<series>.zip`.
 
-    Images come first, so that annotations can be held against the series that were kept.
+    Yields once before the first series and after each. Images come first, so that annotations can
+    be held against the series that were kept.
 
     Raises:
         Fault: a source changed since it was planned.

@@ -92,7 +92,8 @@ def learning_curves(histories: Mapping[str, Rows]) -> bytes:
                 x, y = zip(*_points(rows, column), strict=True)
                 mark = _mark(list(variants).index(name) if name in variants else -1)
                 axes.plot(x, y, label=name, markevery=max(1, len(x) // 10), **mark)
-            axes.set(title=title, xlabel="Epoch")
+            last = max(row["epoch"] for rows in shown.values() for row in rows)
+            axes.set(title=title, xlabel="Epoch", xlim=(0, last * 1.03))
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             if column == "validation_dice":
                 axes.set_ylim(0, 1.02)

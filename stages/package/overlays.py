@@ -113,7 +113,7 @@ def _draw(gray: NDArray[Any], truth: Mask, found: Mask, task: Task, aspect: floa
         canvas = Canvas(figsize=(6, 3.4), layout="constrained", facecolor="#10161d")
         panels = canvas.subplots(1, 2)
         whole = (slice(0, gray.shape[0]), slice(0, gray.shape[1]))
-        for axes, window in zip(panels, (whole, _around(truth, found, task)), strict=True):
+        for axes, window in zip(panels, (whole, _around(truth, found, task, aspect)), strict=True):
             _panel(axes, gray, outlines=(truth, found), task=task, window=window, aspect=aspect)
         for index, structure in enumerate(task.structures):
             panels[0].plot([], [], color=_color(index), label=structure.name)
@@ -154,17 +154,21 @@ def _panel(
     axes.set_axis_off()
 
 
-def _around(truth: Mask, found: Mask, task: Task) -> Window:
-    """The smallest structure of the slice with a margin; the whole slice if it shows none."""
+def _around(truth: Mask, found: Mask, task: Task, aspect: float) -> Window:
+    """A square around the slice's smallest structure; the whole slice if it shows none."""
     masks = [(truth == s.label) | (found == s.label) for s in task.structures]
     shown = [np.argwhere(mask) for mask in masks if mask.any()]
     if not shown:
         return slice(0, truth.shape[0]), slice(0, truth.shape[1])
     places = min(shown, key=len)
-    low, high = places.min(axis=0) - _MARGIN, places.max(axis=0) + _MARGIN + 1
+    low, high = places.min(axis=0), places.max(axis=0)
+    extent = high - low + 2 * _MARGIN
+    side = max(extent[0] * aspect, extent[1])
     rows, columns = (
-        slice(max(0, int(a)), min(int(b), size))
-        for a, b, size in zip(low, high, truth.shape, strict=True)
+        slice(max(0, round(center - half)), min(size, round(center + half) + 1))
+        for center, half, size in zip(
+            (low + high) / 2, (side / aspect / 2, side / 2), truth.shape, strict=True
+        )
     )
     return rows, columns
 

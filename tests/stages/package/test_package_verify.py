@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,6 +157,21 @@ def test_an_archive_that_no_record_names_is_refused(tmp_path: Path) -> None:
 def test_evidence_signed_by_another_key_is_refused(release: Release, tmp_path: Path) -> None:
     load_or_create_signer(tmp_path)
     assert not verify_bundle(release[0], release[1], tmp_path / PUBLIC)["ok"]
+
+
+def test_verification_needs_nothing_that_only_posix_has(release: Release) -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['fcntl', 'grp', 'pwd', 'resource', 'termios'])\n"
+        "from pathlib import Path; from stages.package.verify import verify_bundle\n"
+        "assert verify_bundle(*map(Path, sys.argv[1:]))['ok']\n"
+        "heavy = {'torch', 'matplotlib', 'pyarrow', 'pydicom', 'numpy'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    paths = [str(path) for path in release]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_archive_is_told(release: Release, tmp_path: Path) -> None:

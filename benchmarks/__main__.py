@@ -1,4 +1,4 @@
-"""Run every benchmark: `python -m benchmarks`. Each prints its figure beside its peer, as a ratio."""
+"""Run every benchmark, each figure beside its peer, as a ratio: `python -m benchmarks`."""
 
 from __future__ import annotations
 

@@ -56,8 +56,10 @@ def run_alone(
 
             publish_folder(out.absolute(), fill)
         row = chain.rows()[-1]
+        merged = chain.run.store.get(result.artifact.merged)
         return {
             **result.findings,
+            **_lists(name, merged),
             "stage": name,
             "key": row.key,
             "status": row.status,
@@ -66,3 +68,17 @@ def run_alone(
             "checks": [check.model_dump(mode="json") for check in result.gate.checks],
             "digest": result.artifact.digest,
         }
+
+
+def _lists(name: str, merged: Path) -> Json:
+    """The rows that a record only counts: quarantined files, the queue of reviews."""
+    from stages.table import read_table
+
+    if name == "ingest":
+        rows = read_table(merged / "quarantine.parquet")
+        return {
+            "quarantined": [{"digest": r["input_sha256"], "reason": r["reason"]} for r in rows]
+        }
+    if name == "annotate":
+        return {"queue": read_table(merged / "queue.parquet")}
+    return {}

@@ -175,7 +175,28 @@ def open_chain(
     with Run.open(place, sections, machine, say, dry=dry) as run:
         if measurements is not None:
             run.replay = read_measurements(measurements)
+        _first_vault(run)
         yield Chain(run, stages, first)
+
+
+def _first_vault(run: Run) -> None:
+    """Make the vault of a project that never ingested anything.
+
+    A project with records or a pinned dataset had one: a new one would cut the link from every
+    pseudonym to its patient, so its absence is left for `ingest` to refuse.
+    """
+    from stages.ingest.params import IngestParams
+    from stages.ingest.vault import check_place, create
+
+    place, ingest = run.place, run.sections["ingest"]
+    check_place(place.vault, (place.project, place.ledger, place.keys, *run.sources))
+    had_one = (place.project / "data.dvc").exists() or any(
+        record.stage == "ingest" for record in run.records.values()
+    )
+    needs = isinstance(ingest, IngestParams) and ingest.pseudonym_key == "vault"
+    if needs and not had_one and not place.vault.exists():
+        create(place.vault)
+        run.say("a vault was made for this project; back it up (docs/machine.md)", 0.0)
 
 
 def read_measurements(path: Path) -> dict[str, Json]:

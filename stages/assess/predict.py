@@ -18,7 +18,7 @@ from stages.cohort import Case, load_case, read_cases
 from stages.network import build, load, predictor
 from stages.overlap import dice, hd95_mm, nsd
 from stages.params import Network, Task
-from stages.segmentation import write_labels
+from stages.segmentation_writer import write_labels
 from stages.stage import Outcome
 from stages.table import write_table
 from stages.volume import restore, sliding_window

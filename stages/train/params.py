@@ -44,10 +44,10 @@ class TrainParams(Params):
         "finetuned",
     )
     """Ways of transfer to compare, the simplest first: this order decides within the margin."""
-    epochs: Annotated[int, Field(ge=1)] = 40
+    epochs: Annotated[int, Field(ge=1)] = 60
     """Passes over the training series, for every variant alike; each series gives a patch."""
     batch: Annotated[int, Field(ge=1)] = 2
-    learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    learning_rate: Annotated[float, Field(gt=0)] = 0.004
     """Of AdamW at the first epoch; falls to zero by a polynomial of degree 0.9."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Share of patches that are centered on a structure, each structure alike; matters where a

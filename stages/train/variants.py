@@ -1,7 +1,6 @@
 """One variant: a network started, trained, and validated, by its way of transfer.
 
-The loss is Dice plus cross-entropy (MONAI's `DiceCELoss`), the Dice over a batch as a whole, so
-that a patch without a small structure does not dominate it.
+The loss is Dice plus cross-entropy (MONAI's `DiceCELoss`).
 """
 
 from __future__ import annotations
@@ -137,9 +136,7 @@ def _pairs(
 
 class _Objective:
     def __init__(self) -> None:
-        self._loss = DiceCELoss(
-            include_background=False, to_onehot_y=True, softmax=True, batch=True
-        )
+        self._loss = DiceCELoss(to_onehot_y=True, softmax=True)
 
     def __call__(
         self, module: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]

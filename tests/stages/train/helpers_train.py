@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers_cohort import TASK
+from helpers_dicom import TASK
 
 from stages.params import Network, Numerics, Volume
 from stages.train.params import Augmentation, Parameters, Pretraining, TrainParams

@@ -1,0 +1,106 @@
+"""The choice among variants and the gate: tables, no training."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from stages.stage import Verdict
+from stages.train.choice import gate
+from stages.train.params import TrainParams
+from stages.train.selection import benefit, mean_dice, select
+from stages.train.ways import WAYS
+
+ORDER = ("scratch", "frozen", "finetuned")
+
+
+@pytest.mark.rule("TRN-5")
+@pytest.mark.parametrize(
+    ("scratch", "frozen", "finetuned", "margin", "chosen"),
+    [
+        (0.80, 0.85, 0.90, 0.01, "finetuned"),
+        (0.90, 0.85, 0.80, 0.01, "scratch"),
+        (0.89, 0.80, 0.90, 0.01, "scratch"),  # exactly at the margin
+        (0.889999, 0.80, 0.90, 0.01, "finetuned"),  # just beyond it
+        (0.80, 0.895, 0.90, 0.01, "frozen"),
+        (0.90, 0.90, 0.90, 0.0, "scratch"),
+        (0.0, 0.0, 0.0, 0.0, "scratch"),
+        (0.5, 0.6, 0.9, 0.5, "scratch"),
+    ],
+)
+def test_the_simplest_variant_within_the_margin_of_the_best_is_chosen(
+    scratch: float, frozen: float, finetuned: float, margin: float, chosen: str
+) -> None:
+    dice = {"scratch": scratch, "frozen": frozen, "finetuned": finetuned}
+    assert select(dice, ORDER, margin) == chosen
+    shuffled = {name: dice[name] for name in ("finetuned", "scratch", "frozen")}
+    assert select(shuffled, ORDER, margin) == chosen, "the declared order decides, no other"
+
+
+@pytest.mark.rule("TRN-5")
+def test_the_declared_order_says_what_is_simplest() -> None:
+    assert select({"scratch": 0.9, "frozen": 0.9}, ("frozen", "scratch"), 0.01) == "frozen"
+
+
+def test_the_mean_is_over_structures_that_could_be_measured() -> None:
+    assert mean_dice({"organ": 0.9, "lesion": 0.5}) == pytest.approx(0.7)
+    assert mean_dice({"organ": 0.9, "lesion": None}) == pytest.approx(0.9)
+    assert mean_dice({"organ": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("dice", "expected"),
+    [
+        ({"scratch": 0.8, "frozen": 0.7, "finetuned": 0.9}, 0.1),
+        ({"scratch": 0.8, "frozen": 0.7}, -0.1),
+        ({"scratch": 0.8}, None),
+        ({"finetuned": 0.8}, None),
+    ],
+)
+def test_the_benefit_is_the_best_with_less_the_best_without(
+    dice: dict[str, float], expected: float | None
+) -> None:
+    gained = benefit(dice, frozenset(name for name in WAYS if WAYS[name].start == "pretrained"))
+    assert gained == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.rule("TRN-6")
+@pytest.mark.rule("TRN-7")
+@pytest.mark.parametrize(
+    ("dice", "gained", "verdicts"),
+    [
+        (0.50, 0.05, [Verdict.PASSED, Verdict.PASSED]),
+        (0.49, 0.05, [Verdict.REFUSED, Verdict.PASSED]),
+        (0.90, 0.01, [Verdict.PASSED, Verdict.FINDINGS]),
+        (0.90, -0.2, [Verdict.PASSED, Verdict.FINDINGS]),
+        (0.90, None, [Verdict.PASSED]),
+    ],
+)
+def test_the_gate_refuses_below_its_limit_and_says_where_pretraining_is_of_no_use(
+    dice: float, gained: float | None, verdicts: list[Verdict]
+) -> None:
+    found = gate("scratch", dice, gained, TrainParams(min_dice=0.5, margin=0.01))
+    assert [check.verdict for check in found.checks] == verdicts
+    for check in found.checks:
+        assert (check.remedy == "") == (check.verdict is Verdict.PASSED)
+        assert "train." in check.limit
+    if gained is not None and verdicts[1] is Verdict.FINDINGS:
+        assert "no benefit" in found.checks[1].figure
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"variants": ()},
+        {"variants": ("scratch", "scratch")},
+        {"variants": ("no-such-way",)},
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"margin": -0.1},
+        {"no_such_key": 1},
+        {"pretraining": {"mask_ratio": 1.0}},
+    ],
+)
+def test_contradictory_parameters_are_refused(section: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TrainParams.model_validate(section)

@@ -1,0 +1,128 @@
+"""Patches: what is drawn depends on seeds alone and stays true to its volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers_dicom import TASK
+
+from stages.cohort import Case, Sample
+from stages.train.params import Augmentation, Pretraining, TrainParams
+from stages.train.patches import Purpose, Source, batches, draw, generator, make_source
+from stages.train.pretraining import mask
+from stages.volume import Prepared
+
+STILL = Augmentation(rotation_deg=0, scale=0, shift_voxels=0, intensity=0, noise=0)
+PATCH = (8, 8, 8)
+
+
+def _source(shape: tuple[int, int, int] = (12, 14, 16), seed: int = 0) -> Source:
+    random = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint8)
+    labels[2:5, 3:6, 4:7] = 5
+    array = random.normal(3, 1, shape).astype(np.float32) + labels
+    case = Case("s", "train", "v", "1", None, None)  # type: ignore[arg-type] - never opened
+    return make_source(
+        Sample(case, Prepared(array, (2.0, 1.0, 1.0), shape), labels), TASK, labeled=True
+    )
+
+
+def _draw(source: Source, train: TrainParams, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    return draw(source, PATCH, train, np.random.default_rng(seed))
+
+
+def test_without_augmentation_a_patch_is_a_crop_with_its_own_labels() -> None:
+    source = _source()
+    volume = source.image[0, 0].numpy() + source.minimum
+    windows = np.lib.stride_tricks.sliding_window_view(volume, PATCH)
+    for seed in range(10):
+        image, target = _draw(source, TrainParams(augmentation=STILL), seed)
+        distance = np.abs(windows - image[0, 0].numpy()).max(axis=(3, 4, 5))
+        assert distance.min() < 1e-3
+        corner = np.unravel_index(distance.argmin(), distance.shape)
+        expected = source.target[0, 0][tuple(slice(c, c + 8) for c in corner)]  # type: ignore[index]
+        assert torch.equal(target[0, 0], expected)
+
+
+def test_a_volume_smaller_than_the_patch_lies_in_its_middle_within_its_minimum() -> None:
+    source = _source(shape=(6, 8, 8))
+    image, _ = _draw(source, TrainParams(augmentation=STILL))
+    volume = source.image[0, 0].numpy() + source.minimum
+    assert np.allclose(image[0, 0, 1:7].numpy(), volume, atol=1e-4)
+    assert np.allclose(image[0, 0, [0, 7]].numpy(), volume.min(), atol=1e-6)
+
+
+def test_foreground_patches_hold_their_structure() -> None:
+    source = _source()
+    for seed in range(20):
+        _, target = _draw(source, TrainParams(foreground=1, augmentation=STILL), seed)
+        assert (target == 2).any()
+
+
+def test_labels_move_with_the_image() -> None:
+    array = np.zeros((16, 16, 16), np.float32)
+    array[5:11, 5:11, 5:11] = 1
+    labels = (array * 2).astype(np.uint8)
+    case = Case("s", "train", "v", "1", None, None)  # type: ignore[arg-type] - never opened
+    prepared = Prepared(array, (1.0, 1.0, 1.0), (16, 16, 16))
+    source = make_source(Sample(case, prepared, labels), TASK, labeled=True)
+    strong = Augmentation(rotation_deg=30, scale=0.2, shift_voxels=2, intensity=0, noise=0)
+    for seed in range(10):
+        image, target = draw(
+            source, (16, 16, 16), TrainParams(augmentation=strong), np.random.default_rng(seed)
+        )
+        agree = ((image > 0.5) == (target == 1)).float().mean()
+        assert agree > 0.98
+
+
+@pytest.mark.rule("TRN-1")
+def test_a_patch_depends_on_seed_epoch_and_sample_not_on_the_order_of_work() -> None:
+    train = TrainParams(batch=2)
+    sources = [_source(seed=number) for number in range(5)]
+    run = list(batches(sources, 3, PATCH, train, 7))
+    again = list(batches(sources, 3, PATCH, train, 7))
+    assert all(torch.equal(a[0], b[0]) and a[2] == b[2] for a, b in zip(run, again, strict=True))
+    assert sorted(index for _, _, chosen in run for index in chosen) == list(range(5))
+    for images, targets, chosen in run:
+        for place, index in enumerate(chosen):
+            alone = draw(sources[index], PATCH, train, generator(7, Purpose.PATCH, 3, index))
+            assert torch.equal(images[place], alone[0][0])
+            assert torch.equal(targets[place], alone[1][0])
+
+
+@pytest.mark.rule("TRN-1")
+def test_seeds_and_epochs_differ() -> None:
+    train = TrainParams(batch=5)
+    sources = [_source(seed=number) for number in range(5)]
+    first, other_epoch, other_seed = (
+        next(iter(batches(sources, epoch, PATCH, train, seed)))
+        for epoch, seed in ((1, 7), (2, 7), (1, 8))
+    )
+    assert not torch.equal(first[0], other_epoch[0])
+    assert not torch.equal(first[0], other_seed[0])
+
+
+@pytest.mark.rule("TRN-2")
+def test_pretraining_sources_hold_no_labels() -> None:
+    labeled = np.full(PATCH, 2, np.uint8)
+    case = Case("s", "train", "v", "1", None, None)  # type: ignore[arg-type] - never opened
+    prepared = Prepared(np.ones(PATCH, np.float32), (1.0, 1.0, 1.0), PATCH)
+    source = make_source(Sample(case, prepared, labeled), TASK, labeled=False)
+    assert source.target is None
+    assert source.voxels == ()
+
+
+@pytest.mark.parametrize(("ratio", "block"), [(0.5, 4), (0.25, 2), (0.6, 3)])
+def test_masks_hide_the_declared_share_in_whole_blocks(ratio: float, block: int) -> None:
+    options = Pretraining(mask_ratio=ratio, mask_block=block)
+    hidden = mask(PATCH, options, np.random.default_rng(0))
+    assert hidden.shape == (1, 1, *PATCH)
+    if 8 % block == 0:
+        assert float(hidden.float().mean()) == pytest.approx(ratio, abs=0.01)
+        blocks = (
+            hidden[0, 0].unfold(0, block, block).unfold(1, block, block).unfold(2, block, block)
+        )
+        assert set(blocks.float().mean(dim=(3, 4, 5)).unique().tolist()) <= {0.0, 1.0}
+    other = mask(PATCH, options, np.random.default_rng(1))
+    assert not torch.equal(hidden, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -98,3 +99,17 @@ def test_resolved_parameters_load_to_themselves(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(first.resolved(), "utf-8")
     assert load(path) == first
+
+
+def test_the_page_of_parameters_is_what_the_models_say():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "parameters.py")],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == (ROOT / "docs" / "parameters.md").read_text("utf-8")
+
+
+def test_the_example_has_the_lock_of_the_product():
+    example = ROOT / "docs" / "examples" / "hippocampus" / "constraints.txt"
+    assert example.read_bytes() == (ROOT / "constraints.txt").read_bytes()

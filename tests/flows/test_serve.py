@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from helpers_project import Project
 
@@ -44,12 +44,8 @@ def _process(
 
 
 def _post(url: str, body: object) -> object:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        data = answer.read()
-    return json.loads(data) if data else None
+    answer = httpx.post(url, json=body, timeout=10).raise_for_status()
+    return answer.json() if answer.content else None
 
 
 def test_the_schedule_fires_and_the_event_starts_a_run(project: Project, tmp_path: Path) -> None:
@@ -69,8 +65,8 @@ def test_the_schedule_fires_and_the_event_starts_a_run(project: Project, tmp_pat
 
     def healthy() -> bool:
         try:
-            return urllib.request.urlopen(f"{api}/health", timeout=2).status == 200
-        except OSError:
+            return httpx.get(f"{api}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
             return False
 
     def runs(name: str) -> list[str]:

@@ -1,0 +1,248 @@
+"""One subject on paper: identity, studies, findings and what goes wrong, before any voxel.
+
+All follows from the subject's number, so that a longer cohort leaves the others' bytes alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import IntEnum
+from typing import Final
+
+from stages.phantom import uids
+from stages.phantom.chance import Chance
+from stages.phantom.identity import Person, address, person, phone, plain
+from stages.phantom.site import READERS, SITES, Site
+
+UNLABELED: Final = 1000
+"""Number of the first unlabeled subject."""
+
+
+class Defect(IntEnum):
+    """What goes wrong, and the number of the subject with whom it does."""
+
+    SKIPPED_READER = 0
+    BURNED_IN = 1
+    MISSING_SLICE = 2
+    TRUNCATED = 3
+    TEXT_FILE = 4
+    ORPHAN_ANNOTATION = 5
+    SINGLE_SLICE = 2000
+
+
+_SCRIPTS: Final = (("latin",), ("kanji",), ("han", "latin"))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One visit to the scanner."""
+
+    index: int
+    taken: date
+    hour: int
+    accession: str
+    study_id: str
+    radii_um: tuple[int, ...]
+    readers: tuple[int, ...]
+    """Indexes of `READERS`: who annotated it."""
+    slices: int
+    missing: int | None = None
+    """Index of the slice that the export lost."""
+    burned_in: bool = False
+
+    @property
+    def da(self) -> str:
+        return f"{self.taken:%Y%m%d}"
+
+    def read_on(self, reader: int) -> date:
+        """The day on which a reader annotated it."""
+        return self.taken + timedelta(days=4 + 3 * reader)
+
+    @property
+    def ordered(self) -> date:
+        return self.taken - timedelta(days=3)
+
+    @property
+    def calibrated(self) -> date:
+        return self.taken - timedelta(days=19)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A patient, as the hospital knows one."""
+
+    number: int
+    labeled: bool
+    site: Site
+    person: Person
+    mother: Person
+    sex: str
+    birth: date
+    patient_id: str
+    other_id: str
+    address: str
+    phone: str
+    malignant: bool
+    studies: tuple[Study, ...]
+    defect: Defect | None = None
+
+    @property
+    def folder(self) -> str:
+        """Name of the export's folder or archive, as each hospital makes it."""
+        if self.site.index == 0:
+            return f"{self.person.filed.upper()}_{self.patient_id}"
+        if self.site.index == 1:
+            return f"{self.patient_id}_{self.person.filed}"
+        own = self.person.ideographic
+        return f"{''.join(own) if own else self.person.listed} {self.patient_id}"
+
+    @property
+    def prior(self) -> date:
+        """An earlier study elsewhere, named in free text."""
+        return self.studies[0].taken - timedelta(days=203)
+
+    def texts(self, study: Study) -> dict[str, str]:
+        """Identifying elements of a study's instances: keyword to value."""
+        site, name = self.site, self.person
+        return {
+            "AccessionNumber": study.accession,
+            "InstitutionName": site.institution,
+            "InstitutionAddress": site.address,
+            "InstitutionalDepartmentName": site.department,
+            "StationName": site.station,
+            "DeviceSerialNumber": site.serial,
+            "ReferringPhysicianName": site.referring.pn,
+            "ReferringPhysicianTelephoneNumbers": site.phone,
+            "PerformingPhysicianName": site.performing.pn,
+            "OperatorsName": site.operator.pn,
+            "RequestingPhysician": site.referring.pn,
+            "StudyDescription": f"CT Abdomen {plain(name.listed)}",
+            "PatientName": name.pn,
+            "PatientID": self.patient_id,
+            "PatientAddress": self.address,
+            "PatientTelephoneNumbers": self.phone,
+            "PatientMotherBirthName": self.mother.pn,
+            "StudyID": study.study_id,
+            "PatientComments": f"Bitte Befund an {site.referring.spoken}, Tel. {site.phone}",
+            "ImageComments": f"{self.spoken}: Voraufnahme vom {self.prior:%d.%m.%Y} liegt bei",
+        }
+
+    @property
+    def spoken(self) -> str:
+        """Name in free text; in ideographs where there are some."""
+        return "".join(self.person.ideographic or ()) or self.person.spoken
+
+    @property
+    def planted(self) -> tuple[str, ...]:
+        """What may not survive: this subject's and its staff's identifiers, as written."""
+        people = [self.person, self.mother, *(READERS[i].person for i in self._readers)]
+        return (
+            *(form for one in people for form in one.forms),
+            *(value for study in self.studies for value in self.texts(study).values()),
+            self.spoken,
+            self.other_id,
+            self.folder,
+            *self.site.planted,
+        )
+
+    @property
+    def _readers(self) -> tuple[int, ...]:
+        return tuple(sorted({reader for study in self.studies for reader in study.readers}))
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """All original dates of this subject, as DICOM writes them (DA)."""
+        days = {self.birth}
+        for study in self.studies:
+            days |= {study.taken, study.ordered, study.calibrated}
+            days |= {study.read_on(reader) for reader in study.readers}
+        return tuple(sorted(f"{day:%Y%m%d}" for day in days))
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """All original UIDs that stand in this subject's files."""
+        found: list[str] = []
+        for study in self.studies:
+            key = self.number, study.index
+            found += [uids.study_uid(*key), uids.frame_of_reference_uid(*key)]
+            found += [uids.series_uid(*key), uids.performed_step_uid(*key)]
+            found += [uids.requested_study_uid(*key), uids.irradiation_uid(*key)]
+            found += [uids.instance_uid(*key, index) for index in range(study.slices)]
+            for reader in study.readers:
+                found += uids.reader_uids(*key, reader)
+        found += self._stray_uids()
+        return tuple(found)
+
+    def _stray_uids(self) -> tuple[str, ...]:
+        """UIDs that a defect brings in."""
+        key = self.number, 0
+        if self.defect is Defect.TRUNCATED:
+            return uids.scout_uids(*key)
+        if self.defect is Defect.ORPHAN_ANNOTATION:
+            count = range(-1, self.studies[0].slices)
+            return (*uids.orphan_uids(*key), *(uids.absent_uid(*key, index) for index in count))
+        return ()
+
+
+def subject(number: int, *, defects: bool) -> Subject:
+    """Invent one subject.
+
+    Args:
+        number: below `UNLABELED` a labeled one, else one without annotations.
+        defects: whether the numbers named above get their defect.
+    """
+    defect = Defect(number) if defects and number in set(Defect) else None
+    chance = Chance("subject", number)
+    site = SITES[number % 3]
+    script = chance.pick(_SCRIPTS[site.index])
+    female = bool(chance.between(0, 1))
+    name = person(chance, script, female=female)
+    malignant = bool(chance.between(0, 1))
+    first = date(2023, 1, 9) + timedelta(days=chance.between(0, 700))
+    visits = 2 if number % 4 == 2 else 1
+    studies = tuple(
+        _study(number, index, first, malignant=malignant, defect=defect) for index in range(visits)
+    )
+    code = ("EB-", "K", "SRC.")[site.index]
+    where = address(chance)
+    return Subject(
+        number=number,
+        labeled=number < UNLABELED,
+        site=site,
+        person=name,
+        mother=person(chance, script, female=True),
+        sex="F" if female else "M",
+        birth=first - timedelta(days=chance.between(9000, 30000)),
+        patient_id=f"{code}{chance.digits(4)}{number:04d}",
+        other_id=f"VERS-{chance.digits(9)}",
+        address=plain(where) if site.index == 1 else where,
+        phone=phone(chance),
+        malignant=malignant,
+        studies=studies,
+        defect=defect,
+    )
+
+
+def _study(
+    number: int, index: int, first: date, *, malignant: bool, defect: Defect | None
+) -> Study:
+    site, radii = SITES[number % 3], Chance("radii", number)
+    sizes = [radii.between(7500, 10500)]
+    sizes += [radii.between(4000, 7000) for _ in range(radii.between(0, 2))]
+    growth = index * (1200 if malignant else 100)
+    chance = Chance("study", number, index)
+    readers = site.readers if number < UNLABELED else ()
+    depth = site.vendor.space.shape[0]
+    return Study(
+        index=index,
+        taken=first + timedelta(days=index * chance.between(28, 90)),
+        hour=chance.between(7, 18),
+        accession=f"ACC{chance.digits(6)}{number:04d}",
+        study_id=f"E{chance.digits(7)}",
+        radii_um=tuple(size + growth for size in sizes),
+        readers=readers[:2] if defect is Defect.SKIPPED_READER else readers,
+        slices=1 if defect is Defect.SINGLE_SLICE else depth,
+        missing=depth // 2 if defect is Defect.MISSING_SLICE and index else None,
+        burned_in=defect is Defect.BURNED_IN,
+    )

@@ -15,7 +15,7 @@ from audit.errors import Fault, Refused, Unreadable
 from stages.assess.params import Parameters
 from stages.channels import channels_count, to_labels
 from stages.cohort import Case, load_case, read_cases
-from stages.network import build, load, predictor
+from stages.network import build, load, predictor, weights_sha256
 from stages.overlap import dice, hd95_mm, nsd
 from stages.params import Network, Task
 from stages.segmentation_writer import write_labels
@@ -72,7 +72,8 @@ def read_candidate(
     """The trained network, held against its description and the parameters (ASS-1).
 
     Raises:
-        Fault: it was trained for another task, volume or network.
+        Fault: it was trained for another task, volume or network, or its weights are others.
+        Unreadable: its weights do not fit the network.
     """
     network = Network.model_validate(description["network"])
     same = (
@@ -88,6 +89,11 @@ def read_candidate(
         )
     module = build(network, channels_count(params.task))
     load(module, folder / "model.safetensors")
+    if weights_sha256(module) != description["weights_sha256"]:
+        raise Fault(
+            "The candidate's weights are not those of its description.",
+            "Run the chain from `train` again.",
+        )
     return module
 
 

@@ -3,7 +3,7 @@
 Rules:
 
 - ASS-1  The candidate is the one that `train` chose, with the task, volume and network of the
-         parameters; weights that do not fit them end the stage.
+         parameters and the weights of its description; anything else ends the stage.
 - ASS-2  Only test subjects are predicted, and all of their labeled series; predictions are DICOM
          SEG on the grid of their series. Every record names the split by digest, so that looks at
          it can be counted.

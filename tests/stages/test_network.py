@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from audit.errors import Unreadable, WrongUse
 from stages import network
-from stages.params import Network
+from stages.params import Network, Numerics
 
 TINY = Network(
     arguments={"init_filters": 4, "blocks_down": (1, 1), "blocks_up": (1,), "norm": "INSTANCE"}
@@ -97,3 +98,31 @@ def test_parameters_are_counted_and_frozen_ones_apart() -> None:
     made.bias.requires_grad_(False)
     assert network.parameters_count(made) == 8
     assert network.parameters_count(made, trained_only=True) == 6
+
+
+@pytest.mark.rule("NET-4")
+def test_pinned_seeds_and_gives_everything_back() -> None:
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    drawn = []
+    for _ in range(2):
+        with network.pinned(Numerics(threads=3, seed=11)):
+            assert torch.get_num_threads() == 3
+            assert torch.are_deterministic_algorithms_enabled()
+            drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.get_num_threads() == threads
+    assert torch.are_deterministic_algorithms_enabled() == strict
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_predictor_gives_the_networks_logits_in_evaluation_mode() -> None:
+    made = _build()
+    window = np.random.default_rng(0).normal(size=(1, 1, 8, 8, 8)).astype(np.float32)
+    logits = network.predictor(made)(window)
+    made.eval()
+    with torch.no_grad():
+        expected = made(torch.from_numpy(window)).numpy()
+    assert logits.dtype == np.float32
+    assert np.allclose(logits, expected, atol=1e-5)

@@ -22,10 +22,9 @@ _KANJI: Final = (("霧", "Kiri", "きり"), ("雁", "Kari", "かり"), ("菱", "
                  ("樫", "Kashi", "かし"), ("笹", "Sasa", "ささ"))  # fmt: skip
 _KANJI_END: Final = (("沼", "numa", "ぬま"), ("倉", "kura", "くら"), ("峰", "mine", "みね"),
                      ("畑", "hata", "はた"), ("塚", "zuka", "づか"))  # fmt: skip
-_KANJI_GIVEN: Final = (("春", "Haru", "はる"), ("冬", "Fuyu", "ふゆ"), ("雪", "Yuki", "ゆき"),
-                       ("朝", "Asa", "あさ"), ("夏", "Natsu", "なつ"))  # fmt: skip
-_KANJI_FEMALE: Final = (("穂", "ho", "ほ"), ("音", "ne", "ね"), ("姫", "hime", "ひめ"))
-_KANJI_MALE: Final = (("則", "nori", "のり"), ("景", "kage", "かげ"), ("彦", "hiko", "ひこ"))
+_KANJI_GIVEN: Final = (("春", "Haru"), ("冬", "Fuyu"), ("雪", "Yuki"), ("夏", "Natsu"))
+_KANJI_FEMALE: Final = (("穂", "ho"), ("音", "ne"), ("姫", "hime"))
+_KANJI_MALE: Final = (("則", "nori"), ("景", "kage"), ("彦", "hiko"))
 _HAN: Final = (("钟", "Zhong"), ("尚", "Shang"), ("黄", "Huang"), ("熊", "Xiong"))
 _HAN_END: Final = (("良", "liang"), ("容", "rong"), ("冠", "guan"), ("盛", "sheng"))
 _HAN_GIVEN: Final = (("晓", "Xiao"), ("明", "Ming"), ("春", "Chun"), ("玉", "Yuan"))
@@ -49,13 +48,15 @@ class Person:
     given: str
     title: str = ""
     ideographic: tuple[str, str] | None = None
-    phonetic: tuple[str, str] | None = None
+    phonetic: str = ""
+    """Reading of the family name alone: validators allow a whole PN 64 bytes, escapes included."""
 
     @property
     def pn(self) -> str:
         """Value of a PN element (PS3.5 Section 6.2)."""
         groups = [f"{self.family}^{self.given}" + (f"^^{self.title}" if self.title else "")]
-        groups += ["^".join(group) for group in (self.ideographic, self.phonetic) if group]
+        groups += ["^".join(self.ideographic)] if self.ideographic else []
+        groups += [self.phonetic] if self.phonetic else []
         return "=".join(groups)
 
     @property
@@ -76,10 +77,9 @@ class Person:
     @property
     def forms(self) -> tuple[str, ...]:
         """The name's whole value, its groups and components; six bytes and more each."""
-        groups = [(self.family, self.given), self.ideographic, self.phonetic]
-        found = [self.pn]
-        for group in groups:
-            found += [*group, "^".join(group)] if group else []
+        found = [self.pn, self.phonetic]
+        for group in ((self.family, self.given), self.ideographic or ()):
+            found += [*group, "^".join(group)]
         return tuple(form for form in found if len(form.encode()) >= 6)
 
 
@@ -101,10 +101,10 @@ def person(chance: Chance, script: str, *, female: bool, title: str = "") -> Per
         ends = _KANJI_FEMALE if female else _KANJI_MALE
         family = zip(chance.pick(_KANJI), chance.pick(_KANJI_END), strict=True)
         given = zip(chance.pick(_KANJI_GIVEN), chance.pick(ends), strict=True)
-        (sign, latin, kana), (own, name, reading) = (
+        (sign, latin, kana), (own, name) = (
             [first + last for first, last in pieces] for pieces in (family, given)
         )
-        return Person(latin, name, title, (sign, own), (kana, reading))
+        return Person(latin, name, title, (sign, own), kana)
     if script == "han":
         tails = _HAN_FEMALE if female else _HAN_MALE
         clan, tail = chance.pick(_HAN), chance.pick(_HAN_END)

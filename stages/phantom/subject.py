@@ -136,13 +136,20 @@ class Subject:
     @property
     def planted(self) -> tuple[str, ...]:
         """What may not survive: this subject's and its staff's identifiers, as written."""
-        people = [self.person, self.mother, *(READERS[i].person for i in self._readers)]
+        readers = [READERS[index].person for index in self._readers]
+        people = [self.person, self.mother, *readers]
+        latin = [plain(self.person.family), plain(self.person.given)]
         return (
             *(form for one in people for form in one.forms),
+            *(form for one in readers for form in (one.listed, one.spoken, one.filed)),
+            *(part.upper() if self.site.index == 0 else part for part in latin),
+            self.person.listed,
+            plain(self.person.listed),
             *(value for study in self.studies for value in self.texts(study).values()),
             self.spoken,
             self.other_id,
             self.folder,
+            self.site.referring.spoken,
             *self.site.planted,
         )
 

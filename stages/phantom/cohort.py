@@ -97,16 +97,17 @@ def _study_files(subject: Subject, study: Study) -> Iterator[tuple[str, bytes]]:
     """One study's files: path below the subject's folder, and bytes."""
     vendor, key = subject.site.vendor, (subject.number, study.index)
     anatomy = build(vendor.space, subject.number, study.radii_um, malignant=subject.malignant)
-    density = anatomy.density
+    stored = scan(anatomy.density, vendor, Chance("noise", *key))
     if study.burned_in:
-        density = planted_defects.burn_in(density, subject.person.spoken)
-    stored = scan(density, vendor, Chance("noise", *key))
+        stored = planted_defects.burn_in(stored, subject.person.spoken, vendor)
     for index in range(study.slices):
         if index != study.missing:
             name = _slice_name(subject, study, index)
             yield name, slice_file(subject, study, index, stored[index])
-    readings = [(READERS[number], draw(anatomy, vendor.space, READERS[number], key))
-                for number in study.readers]  # fmt: skip
+    readings = [
+        (READERS[number], draw(anatomy, vendor.space, READERS[number], key))
+        for number in study.readers
+    ]
     for reader, labels in readings:
         verdict = judge(reader, key, malignant=subject.malignant)
         name = f"{_folder(subject, study)}/SEG_{reader.person.filed}.dcm"

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stages.phantom import uids
-from stages.phantom.anatomy import FINE
+from stages.phantom.chance import Integers
 from stages.phantom.headers import scout_file
 from stages.phantom.identity import plain
+from stages.phantom.scanner import Vendor
 from stages.phantom.subject import Study, Subject
 
 _BRIGHT_HU: Final = 1000
@@ -29,29 +27,30 @@ _FONT: Final = {
     "G": 0o34553, "H": 0o55755, "I": 0o72227, "J": 0o11152, "K": 0o55655, "L": 0o44447,
     "M": 0o57755, "N": 0o65555, "O": 0o25552, "P": 0o65644, "Q": 0o25563, "R": 0o65655,
     "S": 0o34216, "T": 0o72222, "U": 0o55557, "V": 0o55552, "W": 0o55775, "X": 0o55255,
-    "Y": 0o55222, "Z": 0o71247, " ": 0,
+    "Y": 0o55222, "Z": 0o71247,
 }  # fmt: skip
 
 
-def burn_in(density: NDArray[np.int64], text: str) -> NDArray[np.int64]:
+def burn_in(stored: Integers, text: str, vendor: Vendor) -> Integers:
     """Write a text into the upper rows of every slice, above the body.
 
     Args:
-        density: Hounsfield units times `FINE` (slices, rows, columns).
-        text: Latin letters; longer words than the image is wide are cut.
+        stored: pixel values (slices, rows, columns).
+        text: Latin letters, a word a line; longer words than the image is wide are cut.
+        vendor: whose scanner stored them.
     """
-    written = density.copy()
+    written = stored.copy()
     for line, word in enumerate(plain(text).upper().split()):
-        for place, letter in enumerate(word[: (density.shape[2] - 2) // 4]):
+        for place, letter in enumerate(word[: (stored.shape[2] - 2) // 4]):
             dots = _FONT[letter]
             for dot in range(15):
                 if dots >> (14 - dot) & 1:
                     row, column = 1 + 6 * line + dot // 3, 1 + 4 * place + dot % 3
-                    written[:, row, column] = _BRIGHT_HU * FINE
+                    written[:, row, column] = _BRIGHT_HU - vendor.intercept
     return written
 
 
-def truncated_scout(subject: Subject, study: Study, stored: NDArray[np.int64]) -> bytes:
+def truncated_scout(subject: Subject, study: Study, stored: Integers) -> bytes:
     """A scout of one slice whose transfer broke off in the middle of its pixels."""
     whole = scout_file(subject, study, stored)
     return whole[: len(whole) - stored.size]

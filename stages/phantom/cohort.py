@@ -28,7 +28,8 @@ from stages.phantom.readers import draw, judge
 from stages.phantom.scanner import scan
 from stages.phantom.segmentation import annotation_file
 from stages.phantom.site import READERS
-from stages.phantom.subject import Defect, Study, Subject
+from stages.phantom.study import UNLABELED, Defect, Study
+from stages.phantom.subject import Subject
 
 _ZIPPED_EVERY = 5
 
@@ -77,7 +78,7 @@ def identities(
 ) -> Identities:
     """What `generate` with the same arguments plants, without making any voxel."""
     numbers = [*range(first, first + subjects)]
-    numbers += range(plan.UNLABELED, plan.UNLABELED + unlabeled)
+    numbers += range(UNLABELED, UNLABELED + unlabeled)
     numbers += [Defect.SINGLE_SLICE.value] if defects else []
     people = tuple(plan.subject(number, defects=defects) for number in numbers)
     return Identities(

@@ -18,7 +18,8 @@ from stages.phantom.chance import Integers
 from stages.phantom.headers import scout_file
 from stages.phantom.identity import plain
 from stages.phantom.scanner import Vendor
-from stages.phantom.subject import Study, Subject
+from stages.phantom.study import Study
+from stages.phantom.subject import Subject
 
 _BRIGHT_HU: Final = 1000
 # A font of 3 x 5 dots: five rows of three bits for each letter.

@@ -11,7 +11,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stages.phantom import uids
-from stages.phantom.subject import Study, Subject
+from stages.phantom.study import Study
+from stages.phantom.subject import Subject
 from stages.phantom_root import UID_ROOT
 
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"

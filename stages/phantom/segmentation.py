@@ -17,7 +17,8 @@ from stages.phantom import uids
 from stages.phantom.headers import common, encode, item, mm
 from stages.phantom.readers import LESION, ORGAN
 from stages.phantom.site import Reader
-from stages.phantom.subject import Study, Subject
+from stages.phantom.study import Study
+from stages.phantom.subject import Subject
 
 _ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")

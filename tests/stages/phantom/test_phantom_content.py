@@ -18,7 +18,8 @@ from stages.overlap import dice
 from stages.phantom.cohort import generate, identities
 from stages.phantom.readers import CLASSES
 from stages.phantom.site import READERS
-from stages.phantom.subject import Defect, Subject
+from stages.phantom.study import Defect
+from stages.phantom.subject import Subject
 
 
 def _series(dataset: Dataset, files: dict[str, bytes]) -> list[Dataset]:

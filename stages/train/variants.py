@@ -1,6 +1,7 @@
 """One variant: a network started, trained, and validated, by its way of transfer.
 
-The loss is Dice plus cross-entropy (MONAI's `DiceCELoss`).
+The loss is Dice plus cross-entropy (MONAI's `DiceCELoss`), weighted by class: without weights,
+whether a lesion of a hundredth of the voxels was learned at all hung on the seed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
 
@@ -78,7 +80,7 @@ def train_variant(
     for epoch, loss in fit(
         module,
         lambda epoch: _pairs(sources, epoch, params),
-        _Objective(),
+        _Objective(class_weights(sources, channels_count(params.task))),
         name=f"variant {variant}",
         epochs=train.epochs,
         learning_rate=train.learning_rate,
@@ -126,6 +128,18 @@ def validate(module: torch.nn.Module, samples: Sequence[Sample], params: Paramet
     }
 
 
+def class_weights(sources: Sequence[Source], channels: int) -> torch.Tensor:
+    """A weight a channel: its share of the voxels to the power of -1/4, the mean being 1."""
+    counts = np.zeros(channels)
+    for source in sources:
+        if source.target is not None:
+            counts += np.bincount(
+                source.target.numpy().astype(np.uint8).ravel(), minlength=channels
+            )
+    weights = (np.maximum(counts, 1) / counts.sum()) ** -0.25
+    return torch.from_numpy(np.round(weights / weights.mean(), 4).astype(np.float32))
+
+
 def _pairs(
     sources: Sequence[Source], epoch: int, params: Parameters
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -135,8 +149,8 @@ def _pairs(
 
 
 class _Objective:
-    def __init__(self) -> None:
-        self._loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    def __init__(self, weights: torch.Tensor) -> None:
+        self._loss = DiceCELoss(to_onehot_y=True, softmax=True, weight=weights)
 
     def __call__(
         self, module: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]

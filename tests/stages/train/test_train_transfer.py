@@ -12,7 +12,9 @@ from audit.errors import Fault
 from stages.network import build
 from stages.params import Network
 from stages.train.loop import fit
+from stages.train.patches import Source
 from stages.train.transfer import choose_trained, tail, take_backbone
+from stages.train.variants import class_weights
 from stages.train.ways import WAYS
 
 PATCH = (8, 16, 16)
@@ -123,6 +125,17 @@ def test_weights_that_explode_stop_training_even_after_the_last_loss() -> None:
                 seed=0,
             )
         )
+
+
+def test_a_rare_class_weighs_more_and_the_mean_weight_is_one() -> None:
+    target = torch.zeros((1, 1, 10, 10, 10))
+    target[..., 0:1, :, :] = 1  # a tenth
+    target[0, 0, 9, 0, :] = 2  # a hundredth
+    source = Source(torch.zeros_like(target), 0.0, target, (1.0, 1.0, 1.0), ())
+    weights = class_weights([source, source], 3)
+    assert float(weights.mean()) == pytest.approx(1, abs=1e-4)
+    assert float(weights[2] / weights[1]) == pytest.approx(10**0.25, rel=1e-3)
+    assert weights[0] < weights[1] < weights[2]
 
 
 def test_the_learning_rate_falls_and_the_loss_too() -> None:

@@ -76,9 +76,7 @@ def _lists(name: str, merged: Path) -> Json:
 
     if name == "ingest":
         rows = read_table(merged / "quarantine.parquet")
-        return {
-            "quarantined": [{"digest": r["input_sha256"], "reason": r["reason"]} for r in rows]
-        }
+        return {"quarantined": [{"digest": r["input_sha256"], "reason": r["reason"]} for r in rows]}
     if name == "annotate":
         return {"queue": read_table(merged / "queue.parquet")}
     return {}

@@ -100,7 +100,8 @@ class Chain:
         if result.artifact.stage == "dataset" and not self.run.dry:
             from stages.dataset.publish import publish
 
-            publish(self.run.store.get(result.artifact.units["cohort"]), self.run.place.project)
+            tree = self.run.store.get(result.artifact.units["cohort"], check=True)
+            publish(tree, self.run.place.project)
         return result
 
     def rows(self) -> tuple[Row, ...]:

@@ -72,6 +72,7 @@ def numeric_environment(numerics: Numerics) -> dict[str, str]:
         "NUMEXPR_NUM_THREADS": threads,
         "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": threads,
         "OMP_DYNAMIC": "FALSE",
+        "OMP_WAIT_POLICY": "PASSIVE",  # decides no bits; spinning starves other processes
         "MKL_DYNAMIC": "FALSE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONHASHSEED": "0",
@@ -99,7 +100,8 @@ def _beyond_avx2() -> str:
     return " ".join(name for flag, name in _BEYOND.items() if flag in flags)
 
 
-_BEYOND = {"avx512f": "AVX512F", "avx512cd": "AVX512CD", "avx512vl": "AVX512_SKX"}
+_BEYOND = {"avx512vl": "X86_V4", "avx512_vbmi2": "AVX512_ICL", "avx512_fp16": "AVX512_SPR"}
+"""Flag of `/proc/cpuinfo` → NumPy's name of the group of instructions that it stands for."""
 
 
 class Workers:
@@ -136,11 +138,15 @@ class Workers:
                 "It may have run out of memory: set KETTE_WORKERS lower, then run again.",
             ) from None
 
-    def close(self) -> None:
-        """End the workers after the jobs under way; a second call does nothing."""
+    def close(self, *, now: bool = False) -> None:
+        """End the workers after the jobs under way, or `now`; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
+        if now:
+            # The pool's own way to this comes with Python 3.14 (`terminate_workers`).
+            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001
+                process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._queue.put(None)
         self._drain.join(5)

@@ -163,8 +163,10 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         """End the workers and sign a checkpoint over all that was recorded."""
-        with self._exit:
+        try:
             self.checkpoint()
+        finally:
+            self._exit.__exit__(kind, error, trace)
 
     def checkpoint(self) -> None:
         """Sign a checkpoint over all that this run recorded so far."""
@@ -284,7 +286,11 @@ class Run:
 
     def _start(self, count: int, numerics: Numerics | None) -> Workers:
         workers = Workers(count, numerics, self.say)
-        self._exit.callback(workers.close)
+
+        def end(kind: object, *_: object) -> None:
+            workers.close(now=kind is not None)
+
+        self._exit.push(end)
         return workers
 
     def finish(self, planned: Planned) -> StageResult:

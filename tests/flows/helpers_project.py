@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 MICRO: dict[str, Any] = {
     "numerics": {"threads": 1},
     "volume": {"patch": [16, 32, 32], "overlap": 0.0},
-    "network": {"arguments": {"init_filters": 4, "blocks_down": [1, 1], "blocks_up": [1]}},
+    "network": {"arguments": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}},
 }
 
 
@@ -55,7 +55,6 @@ class Project:
             "KETTE_WORKERS": "2",
             "PYTHONPATH": str(self.code),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONWARNINGS": "default",
         }
 
     def command(self, *words: str) -> list[str]:

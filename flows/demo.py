@@ -15,11 +15,12 @@ def incoming(place: Place) -> Path:
     the project like any other incoming study.
     """
     from stages.key import code_digest
-    from stages.phantom.cohort import generate
 
     place.check()
     folder = place.home / place.name / "incoming" / code_digest("phantom")[:12]
     if not folder.is_dir():
+        from stages.phantom.cohort import generate
+
         beside = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(folder.parent, ignore_errors=True)
         beside.mkdir(parents=True)

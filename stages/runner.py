@@ -381,7 +381,9 @@ class Run:
     def _looks(self, split: str | None) -> int:
         """How many different candidates were ever held against this locked test split."""
         return sum(
-            record.stage == "assess" and record.findings.get("test_split") == split
+            record.stage == "assess"
+            and not record.unit
+            and record.findings.get("test_split") == split
             for record in self.records.values()
         )
 

@@ -59,6 +59,16 @@ class Haystack:
             found += [(needle, place) for form, needle in wanted.items() if form in data]
         return found
 
+    def dates(self, dates: Iterable[str]) -> list[tuple[str, str]]:
+        """DICOM dates (YYYYMMDD), also with hyphens or points; not inside a longer number or UID."""
+        found = []
+        for date in dates:
+            parts = (date[:4], date[4:6], date[6:])
+            forms = "|".join([date, "-".join(parts), r"\.".join(reversed(parts))])
+            pattern = re.compile(rf"(?<![\d.])(?:{forms})".encode())
+            found += [(date, place) for place, data in self.parts if pattern.search(data)]
+        return found
+
     def uids(self, uids: Iterable[str]) -> list[tuple[str, str]]:
         """Original UIDs, as text in one or two bytes a character."""
         wanted = {uid.encode() for uid in uids}

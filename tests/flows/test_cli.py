@@ -72,7 +72,7 @@ def test_help_imports_nothing_heavy():
     ("line", "text"),
     [
         ("nonsense: 1", "`nonsense`: is not known"),
-        ("train: {epoch: 3}", "`train.epoch`: is not known"),
+        ("assess: {min_dices: 1}", "`assess.min_dices`: is not known"),
         ("annotate: {consensus: expert}", "expert"),
         ("package: {version: 1}", "twice"),
         ("train: [", "no YAML"),

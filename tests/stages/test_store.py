@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,20 @@ def test_a_folder_has_the_same_digest_elsewhere(tmp_path):
         (tmp_path / place / "deep").mkdir(parents=True)
         (tmp_path / place / "deep" / "file").write_bytes(b"x")
     assert Manifest.of(tmp_path / "one").digest == Manifest.of(tmp_path / "two").digest
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    folder = _folder(store, {"a": b"1", "b": b"2"})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Fault) as caught:
+        store.put(folder)
+    assert caught.value.what == "The disk is full."
+    assert not list((tmp_path / "objects").glob("**/manifest.json"))
+    with pytest.raises(Fault, match="full"):
+        store.remember(_entry("b" * 64))
+    assert not list((tmp_path / "keys").iterdir())

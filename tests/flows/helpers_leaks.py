@@ -60,7 +60,7 @@ class Haystack:
         return found
 
     def dates(self, dates: Iterable[str]) -> list[tuple[str, str]]:
-        """DICOM dates (YYYYMMDD), also with hyphens or points; not inside a longer number or UID."""
+        """DICOM dates (YYYYMMDD), also with hyphens or points, not inside a longer number."""
         found = []
         for date in dates:
             parts = (date[:4], date[4:6], date[6:])

@@ -94,7 +94,7 @@ def _read_identities(source: Path) -> tuple[set[str], set[str]]:
     """What the headers of the incoming instances say of persons, and their UIDs."""
     tags = (
         "PatientName", "PatientID", "PatientAddress", "PatientComments", "AccessionNumber",
-        "ReferringPhysicianName", "InstitutionName", "StationName", "StudyDescription",
+        "ReferringPhysicianName", "InstitutionName", "StationName",
     )  # fmt: skip
     planted, uids = set(), set()
     for path in source.rglob("*.dcm"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from audit.errors import WrongUse
 from flows.chain import open_chain
-from stages.runner import publish_folder
 from stages.stage import Json
+from stages.store import publish_folder
 
 Say = Callable[[str, float], None]
 

@@ -17,9 +17,11 @@ from audit.canonical import canonical_json
 from audit.errors import WrongUse
 from audit.keys import PUBLIC
 from flows.parameters import load
+from stages.planned import Planned, StageResult
 from stages.project import Machine, Place
-from stages.runner import CHAIN, Planned, Run, StageResult, publish_folder
+from stages.runner import CHAIN, Run
 from stages.stage import Json
+from stages.store import publish_folder
 
 Say = Callable[[str, float], None]
 
@@ -97,7 +99,7 @@ class Chain:
     def finish(self, planned: Planned) -> StageResult:
         """Merge a stage; the dataset is then laid into `data/` and pinned."""
         result = self.run.finish(planned)
-        if result.artifact.stage == "dataset" and not self.run.dry:
+        if result.artifact.stage == "dataset" and not self.run.recorder.dry:
             from stages.dataset.publish import publish
 
             tree = self.run.store.get(result.artifact.units["cohort"], check=True)
@@ -125,16 +127,18 @@ class Chain:
             return Summary(self.rows(), None, None, None)
         result = self.run.results["package"]
         tree = self.run.store.get(result.artifact.units["bundle"])
-        target = self.run.place.candidate
+        target, recorder = self.run.place.candidate, self.run.recorder
 
         def fill(folder: Path) -> None:
             for path in tree.iterdir():
                 (folder / path.name).write_bytes(path.read_bytes())
-            self.run.checkpoint()
-            (folder / "measurements.json").write_bytes(canonical_json(self.run.measurements()))
-            indexes = sorted({self.run.records[key].index for key in self.run.keys})
+            recorder.checkpoint()
+            (folder / "measurements.json").write_bytes(
+                canonical_json(recorder.measurements(self.run.keys))
+            )
             public = self.run.place.keys / PUBLIC
-            evidence.export(self.run.ledger, indexes, folder / "evidence", public)
+            indexes = recorder.indexes(self.run.keys)
+            evidence.export(recorder.ledger, indexes, folder / "evidence", public)
 
         publish_folder(target, fill)
         return Summary(self.rows(), target, next(target.glob("*.zip")), target / "report.html")
@@ -175,7 +179,7 @@ def open_chain(
     stages = CHAIN[: CHAIN.index(until) + 1] if until else CHAIN
     with Run.open(place, sections, machine, say, dry=dry) as run:
         if measurements is not None:
-            run.replay = read_measurements(measurements)
+            run.recorder.replay = read_measurements(measurements)
         _first_vault(run)
         yield Chain(run, stages, first)
 
@@ -191,9 +195,7 @@ def _first_vault(run: Run) -> None:
 
     place, ingest = run.place, run.sections["ingest"]
     check_place(place.vault, (place.project, place.ledger, place.keys, *run.sources))
-    had_one = (place.project / "data.dvc").exists() or any(
-        record.stage == "ingest" for record in run.records.values()
-    )
+    had_one = (place.project / "data.dvc").exists() or run.recorder.knows("ingest")
     needs = isinstance(ingest, IngestParams) and ingest.pseudonym_key == "vault"
     if needs and not had_one and not place.vault.exists():
         create(place.vault)

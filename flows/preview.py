@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from audit.canonical import digest_json
 from flows.chain import Chain
-from stages.runner import Planned
+from stages.planned import Planned
 from stages.stage import Json
 from stages.store import Entry
 

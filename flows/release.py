@@ -23,7 +23,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from audit.errors import Fault
 from flows.chain import Chain, Summary
-from stages.runner import Planned
+from stages.planned import Planned
 
 _CHAINS: dict[str, Chain] = {}
 """Chains at work in this process by handle: what a task needs does not pass through Prefect."""

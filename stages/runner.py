@@ -4,11 +4,7 @@ Rules:
 
 - RUN-1  A unit is given back only if the store holds its key *and* the ledger holds its record; an
          entry without a record was cut off before it: the record is appended now, as `recovered`.
-- RUN-2  Only the coordinator signs and appends; a worker returns digest and unsigned statement.
-- RUN-3  A measurement is made once for a key: if the ledger holds one, it is replayed, also after
-         the store was deleted.
-- RUN-4  A key that gave other bytes before is told in the record (`differs_from`), never hidden.
-- RUN-5  A refused gate stops the chain; its record is written first.
+- RUN-2  A refused gate stops the chain; its record is written first.
 
 Usage::
 
@@ -22,69 +18,28 @@ Usage::
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from securesystemslib.signer import Signer
-
 from audit.canonical import digest_json
-from audit.errors import Refused, WrongUse
-from audit.keys import load_or_create_signer
-from audit.ledger import Ledger
-from audit.record import Record
-from audit.statement import event, statement
+from audit.errors import WrongUse
 from stages.artifact import Artifact, Digest
 from stages.key import class_digests, key_parts
-from stages.lock import check_environment, environment, lock_digest, read_lock
+from stages.lock import check_environment, lock_digest, read_lock
 from stages.params import Numerics, Params
+from stages.planned import Planned, StageResult, external, refusal
 from stages.pool import Job, Say, Workers, load_stage
-from stages.project import Machine, Place, commit_of, run_lock
-from stages.stage import Gate, Json, PlanContext, Stage, Unit, Upstream, Verdict
+from stages.project import Machine, Place, run_lock
+from stages.recorder import Recorder
+from stages.stage import Json, PlanContext, Stage, Unit, Upstream, Verdict
 from stages.store import Entry, Store
 
 CHAIN = ("ingest", "annotate", "dataset", "train", "assess", "optimize", "package")
-
-
-@dataclass
-class Planned:
-    """A stage whose units are known: what is here already, and what is to do."""
-
-    stage: Stage[Any]
-    parameters: Params
-    units: dict[str, tuple[Unit, Digest, Json]]
-    """Name → unit, key, parts of the key."""
-    notes: Json
-    classes: dict[str, str]
-    """Source digests of the classes that the parameters name."""
-    done: dict[str, Entry]
-    todo: list[str]
-    started: float
-    workers: Workers | None = None
-    ran: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """How a stage ended."""
-
-    artifact: Artifact
-    key: Digest
-    status: str
-    """`ran`, `reused` or `refused`."""
-    seconds: float
-    gate: Gate
-    findings: Json
-    measured: Json
-    units: int
-    ran: int
 
 
 class Run:
@@ -101,13 +56,10 @@ class Run:
         self.results: dict[str, StageResult] = {}
         self.keys: list[Digest] = []
         """Keys of all that this run's chain stands on, in order."""
-        self.replay: Mapping[Digest, Json] = {}
-        """Key → what another run measured, to be replayed here (RUN-3)."""
         self.store = Store(place.store)
         self._exit = ExitStack()
         self._workers: Workers | None = None
-        self._append = threading.Lock()
-        self._uncovered = False
+        self._starting = threading.Lock()
 
     @classmethod
     def open(
@@ -134,24 +86,12 @@ class Run:
         run.lock = lock_digest(pins)
         run._exit.enter_context(run_lock(place))
         run.store.sweep()
-        run.dry = dry
-        if not dry:
-            run.signer = load_or_create_signer(place.keys, machine.signer)
-        run.ledger = Ledger(place.ledger, origin=f"kette/{place.name}")
-        run.records = dict(run.ledger.by_key())
-        run.commit = commit_of(place.project)
-        run.environment = environment()
+        run.recorder = Recorder(place, machine.signer, run.lock, dry=dry)
         return run
 
-    dry: bool
     pins: dict[str, str]
     lock: Digest
-    signer: Signer
-    ledger: Ledger
-    records: dict[Digest, Record]
-    """Key → its record in the ledger, newest."""
-    commit: str | None
-    environment: dict[str, str]
+    recorder: Recorder
 
     def __enter__(self) -> Self:
         return self
@@ -164,20 +104,9 @@ class Run:
     ) -> None:
         """End the workers and sign a checkpoint over all that was recorded."""
         try:
-            self.checkpoint()
+            self.recorder.checkpoint()
         finally:
             self._exit.__exit__(kind, error, trace)
-
-    def checkpoint(self) -> None:
-        """Sign a checkpoint over all that this run recorded so far."""
-        if self._uncovered:
-            self.ledger.checkpoint(self.signer)
-            self._uncovered = False
-
-    def measurements(self) -> dict[Digest, Json]:
-        """Key → what was measured under it, for all that the chain stands on."""
-        found = {key: self.records[key].measured for key in self.keys}
-        return {key: measured for key, measured in found.items() if measured}
 
     def parameters(self, stage: Stage[Any]) -> Params:
         """The sections that a stage takes."""
@@ -227,14 +156,12 @@ class Run:
             if entry is None:
                 todo.append(unit.name)
             else:
-                done[unit.name] = entry
-                self._recover(entry)
+                done[unit.name] = self._recovered(entry)
         return Planned(stage, parameters, units, plan.notes, classes, done, todo, started)
 
-    def _recover(self, entry: Entry) -> None:
-        """Append the record of an entry that was cut off before it (RUN-1)."""
-        if entry.key not in self.records:
-            self._record(entry, "recovered")
+    def _recovered(self, entry: Entry) -> Entry:
+        """The entry; its record is appended now if it was cut off before it (RUN-1)."""
+        return entry if entry.key in self.recorder else self._settle(entry, "recovered")
 
     def execute(self, planned: Planned, name: str) -> Entry:
         """Run one unit in a worker and record it. Safe to call from several threads."""
@@ -250,7 +177,7 @@ class Run:
             notes={},
             store=self.place.store,
         )
-        entry = self._settle(self._pool(planned).do(job))
+        entry = self._settle(self._pool(planned).do(job), "ran")
         planned.done[name] = entry
         planned.ran.append(name)
         return entry
@@ -261,19 +188,18 @@ class Run:
         artifact = self.results[stage].artifact
         return artifact.units[unit] if unit else artifact.merged
 
-    def _settle(self, entry: Entry) -> Entry:
-        """Replay what was measured before under this key, keep the entry, record it (RUN-3)."""
-        before = self.records.get(entry.key)
-        measured = self.replay.get(entry.key) or (before.measured if before else None)
-        if measured:
-            entry = entry.model_copy(update={"measured": measured})
-            self.store.remember(entry)
-        self._record(entry, "ran")
-        return entry
+    def _settle(self, entry: Entry, status: str) -> Entry:
+        """Give an entry what was measured before under its key, and record it."""
+        kept = self.recorder.replayed(entry)
+        if kept is not entry and not self.recorder.dry:
+            self.store.remember(kept)
+        if other := self.recorder.ran(kept, self.store.manifest(kept.digest).files, status):
+            self.say(f"{kept.stage}: the same key gave {other[:12]} before; see the record", 1.0)
+        return kept
 
     def _pool(self, planned: Planned) -> Workers:
         """The workers of a stage: its own process if it is numeric, else the shared ones."""
-        with self._append:
+        with self._starting:
             if planned.stage.numeric:
                 if planned.workers is None:
                     numerics = self.sections["numerics"]
@@ -294,7 +220,7 @@ class Run:
         return workers
 
     def finish(self, planned: Planned) -> StageResult:
-        """Merge a stage whose units are all done, record it, hold its gate (RUN-5).
+        """Merge a stage whose units are all done, record it, hold its gate (RUN-2).
 
         Raises:
             Refused: the gate refused; naming rule, figure, limit and remedy.
@@ -307,15 +233,15 @@ class Run:
         fresh = entry is None
         try:
             if entry is None:
-                entry = self._settle(self._pool(planned).do(job))
+                entry = self._settle(self._pool(planned).do(job), "ran")
             else:
-                self._recover(entry)
+                entry = self._recovered(entry)
         finally:
             if planned.workers is not None:
                 planned.workers.close()
         parts_done = [planned.done[unit] for unit in sorted(planned.units)] + [entry]
         made = set(planned.ran) | ({""} if fresh else set())
-        self._record_reuse(name, [part for part in parts_done if part.unit not in made])
+        self.recorder.reused(name, [part for part in parts_done if part.unit not in made])
         self.keys.extend(part.key for part in parts_done)
         verdict = entry.gate.verdict
         measured: Json = {}
@@ -375,85 +301,5 @@ class Run:
             found[name]["gate"] = result.gate.model_dump(mode="json")
         if "assess" in self.results:
             split = self.results["assess"].findings.get("test_split")
-            found["assess"]["looks"] = self._looks(split)
+            found["assess"]["looks"] = self.recorder.looks(split)
         return found
-
-    def _looks(self, split: str | None) -> int:
-        """How many different candidates were ever held against this locked test split."""
-        return sum(
-            record.stage == "assess"
-            and not record.unit
-            and record.findings.get("test_split") == split
-            for record in self.records.values()
-        )
-
-    def _record(self, entry: Entry, status: str) -> None:
-        """Sign and append the record of one entry (RUN-2, RUN-4)."""
-        files = self.store.manifest(entry.digest).files
-        label = f"{entry.stage}/{entry.unit}" if entry.unit else entry.stage
-        before = self.records.get(entry.key)
-        findings = dict(entry.findings)
-        if before is not None and before.subjects[0][1] != entry.digest:
-            findings["differs_from"] = before.subjects[0][1]
-            self.say(f"{label}: the same key gave other bytes before; see the record", 1.0)
-        record = statement(
-            subjects=[(label, entry.digest), *((f"{label}/{f.path}", f.sha256) for f in files)],
-            stage=entry.stage,
-            unit=entry.unit,
-            key=entry.key,
-            parameters={**entry.parts["parameters"], "facts": entry.parts["facts"]},
-            inputs=entry.parts["inputs"],
-            commit=self.commit,
-            lock=self.lock,
-            environment=self.environment,
-            findings=findings,
-            measured=entry.measured,
-            gate=None if entry.unit else entry.gate.model_dump(mode="json"),
-            status=status,
-            started=datetime.fromisoformat(entry.started),
-            finished=datetime.fromisoformat(entry.finished),
-        )
-        self._append_record(entry.key, record)
-
-    def _record_reuse(self, name: str, entries: list[Entry]) -> None:
-        """Record in one statement which trees of a stage were given back."""
-        if not entries:
-            return
-        labels = [f"{name}/{entry.unit}" if entry.unit else name for entry in entries]
-        details = {"stage": name, "keys": dict(zip(labels, (e.key for e in entries), strict=True))}
-        subjects = list(zip(labels, (entry.digest for entry in entries), strict=True))
-        self._append_record(
-            None, event("reused", at=datetime.now(UTC), details=details, subjects=subjects)
-        )
-
-    def _append_record(self, key: Digest | None, record: Json) -> None:
-        if self.dry:
-            return
-        with self._append:
-            index = next(iter(self.ledger.append(record, self.signer)))
-            self._uncovered = True
-            if key is not None:
-                self.records[key] = Record(index, record)
-
-
-def external(label: str) -> bool:
-    """Whether an input's label names a file from outside rather than a tree."""
-    return label.startswith("source/")
-
-
-def refusal(stage: str, gate: Gate) -> Refused:
-    """What a refused gate says: rule, figure, limit, remedy."""
-    check = next(check for check in gate.checks if check.verdict is Verdict.REFUSED)
-    return Refused(
-        f"{stage} refused by {check.rule}: {check.figure}; limit: {check.limit}.", check.remedy
-    )
-
-
-def publish_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder anew: filled beside its place, then renamed; a kill leaves one of the two."""
-    beside = target.with_name(f".{target.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    fill(beside)
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)

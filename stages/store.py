@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +198,13 @@ class Store:
             for path in (self.folder / "keys").glob("*.json")
         ]
         yield from sorted(found, key=lambda entry: (entry.finished, entry.key))
+
+
+def publish_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder anew: filled beside its place, then renamed; a kill leaves one of the two."""
+    beside = target.with_name(f".{target.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    fill(beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)

@@ -23,24 +23,24 @@ def _die() -> None:
 
 def main() -> None:
     place, stage, *words = sys.argv[1:]
-    do, record, finish = Workers.do, Run._record, Run.finish
+    do, settle, finish = Workers.do, Run._settle, Run.finish
 
     def dying_do(self: Workers, job: Any) -> Any:
         if place == "work" and job.stage == stage:
             threading.Timer(0.5, _die).start()
         return do(self, job)
 
-    def dying_record(self: Run, entry: Any, status: str) -> None:
+    def dying_settle(self: Run, entry: Any, status: str) -> Any:
         if place == "append" and entry.stage == stage:
             _die()
-        record(self, entry, status)
+        return settle(self, entry, status)
 
     def dying_finish(self: Run, planned: Any) -> Any:
         if place == "merge" and planned.stage.name == stage:
             _die()
         return finish(self, planned)
 
-    Workers.do, Run._record, Run.finish = dying_do, dying_record, dying_finish  # type: ignore[method-assign]
+    Workers.do, Run._settle, Run.finish = dying_do, dying_settle, dying_finish  # type: ignore[method-assign]
     sys.argv = ["kette", *words]
     cli.main()
 

@@ -1,0 +1,60 @@
+"""A stage on its way through a run: planned with its keys, then ended with its gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from audit.errors import Refused
+from stages.artifact import Artifact, Digest
+from stages.params import Params
+from stages.pool import Workers
+from stages.stage import Gate, Json, Stage, Unit, Verdict
+from stages.store import Entry
+
+
+@dataclass
+class Planned:
+    """A stage whose units are known: what is here already, and what is to do."""
+
+    stage: Stage[Any]
+    parameters: Params
+    units: dict[str, tuple[Unit, Digest, Json]]
+    """Name → unit, key, parts of the key."""
+    notes: Json
+    classes: dict[str, str]
+    """Source digests of the classes that the parameters name."""
+    done: dict[str, Entry]
+    todo: list[str]
+    started: float
+    workers: Workers | None = None
+    ran: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage ended."""
+
+    artifact: Artifact
+    key: Digest
+    status: str
+    """`ran`, `reused` or `refused`."""
+    seconds: float
+    gate: Gate
+    findings: Json
+    measured: Json
+    units: int
+    ran: int
+
+
+def external(label: str) -> bool:
+    """Whether an input's label names a file from outside rather than a tree."""
+    return label.startswith("source/")
+
+
+def refusal(stage: str, gate: Gate) -> Refused:
+    """What a refused gate says: rule, figure, limit, remedy."""
+    check = next(check for check in gate.checks if check.verdict is Verdict.REFUSED)
+    return Refused(
+        f"{stage} refused by {check.rule}: {check.figure}; limit: {check.limit}.", check.remedy
+    )

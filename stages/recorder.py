@@ -1,0 +1,136 @@
+"""What a run says to the ledger, and what the ledger says of earlier runs.
+
+Rules:
+
+- REC-1  Only the coordinator signs and appends; a worker returns digest and unsigned statement.
+- REC-2  A measurement is made once for a key: if the ledger holds one, or another run's is given,
+         it is replayed, also after the store was deleted.
+- REC-3  A key that gave other bytes before is told in the record (`differs_from`), never hidden.
+- REC-4  A dry recorder only reads: it makes no key, no ledger and no record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from audit.keys import load_or_create_signer
+from audit.ledger import Ledger
+from audit.record import Record
+from audit.statement import event, statement
+from stages.artifact import Digest, FileEntry
+from stages.lock import environment
+from stages.project import Place, commit_of
+from stages.stage import Json
+from stages.store import Entry
+
+
+class Recorder:
+    """The project's ledger during one run."""
+
+    def __init__(self, place: Place, signer: str | None, lock: Digest, *, dry: bool) -> None:
+        self.dry = dry
+        self.ledger = Ledger(place.ledger, origin=f"kette/{place.name}")
+        self.replay: Mapping[Digest, Json] = {}
+        """Key → what another run measured, to be replayed here (REC-2)."""
+        self._signer = None if dry else load_or_create_signer(place.keys, signer)
+        self._lock = lock
+        self._commit = commit_of(place.project)
+        self._environment = environment()
+        self._records: dict[Digest, Record] = dict(self.ledger.by_key())
+        self._one_writer = threading.Lock()
+        self._uncovered = False
+
+    def __contains__(self, key: Digest) -> bool:
+        """Whether the ledger holds the record of a key."""
+        return key in self._records
+
+    def knows(self, stage: str) -> bool:
+        """Whether the ledger holds any record of a stage."""
+        return any(record.stage == stage for record in self._records.values())
+
+    def looks(self, split: str | None) -> int:
+        """How many different candidates were ever held against this locked test split."""
+        return sum(
+            record.stage == "assess"
+            and not record.unit
+            and record.findings.get("test_split") == split
+            for record in self._records.values()
+        )
+
+    def replayed(self, entry: Entry) -> Entry:
+        """The entry with what was measured under its key before (REC-2)."""
+        before = self._records.get(entry.key)
+        measured = self.replay.get(entry.key) or (before.measured if before else None)
+        return entry.model_copy(update={"measured": measured}) if measured else entry
+
+    def measurements(self, keys: Iterable[Digest]) -> dict[Digest, Json]:
+        """Key → what was measured under it."""
+        found = {key: self._records[key].measured for key in keys}
+        return {key: measured for key, measured in found.items() if measured}
+
+    def indexes(self, keys: Iterable[Digest]) -> list[int]:
+        """Places of the keys' records in the ledger."""
+        return sorted({self._records[key].index for key in keys})
+
+    def ran(self, entry: Entry, files: Sequence[FileEntry], status: str) -> str | None:
+        """Record what a unit or merge made.
+
+        Args:
+            entry: what it made.
+            files: of its tree; with the tree itself they are the statement's subjects.
+            status: `ran` or `recovered`.
+
+        Returns:
+            The digest that the same key gave before, if that was another (REC-3).
+        """
+        label = f"{entry.stage}/{entry.unit}" if entry.unit else entry.stage
+        before = self._records.get(entry.key)
+        other = before.subjects[0][1] if before else entry.digest
+        differs = {"differs_from": other} if other != entry.digest else {}
+        record = statement(
+            subjects=[(label, entry.digest), *((f"{label}/{f.path}", f.sha256) for f in files)],
+            stage=entry.stage,
+            unit=entry.unit,
+            key=entry.key,
+            parameters={**entry.parts["parameters"], "facts": entry.parts["facts"]},
+            inputs=entry.parts["inputs"],
+            commit=self._commit,
+            lock=self._lock,
+            environment=self._environment,
+            findings={**entry.findings, **differs},
+            measured=entry.measured,
+            gate=None if entry.unit else entry.gate.model_dump(mode="json"),
+            status=status,
+            started=datetime.fromisoformat(entry.started),
+            finished=datetime.fromisoformat(entry.finished),
+        )
+        self._append(entry.key, record)
+        return other if differs else None
+
+    def reused(self, stage: str, entries: Sequence[Entry]) -> None:
+        """Record in one statement which trees of a stage were given back."""
+        if not entries:
+            return
+        labels = [f"{stage}/{entry.unit}" if entry.unit else stage for entry in entries]
+        keys = dict(zip(labels, (entry.key for entry in entries), strict=True))
+        subjects = list(zip(labels, (entry.digest for entry in entries), strict=True))
+        details = {"stage": stage, "keys": keys}
+        record = event("reused", at=datetime.now(UTC), details=details, subjects=subjects)
+        self._append(None, record)
+
+    def checkpoint(self) -> None:
+        """Sign a checkpoint over all that this run recorded since the last one."""
+        if self._uncovered and self._signer is not None:
+            self.ledger.checkpoint(self._signer)
+            self._uncovered = False
+
+    def _append(self, key: Digest | None, record: Json) -> None:
+        if self._signer is None:
+            return
+        with self._one_writer:
+            index = next(iter(self.ledger.append(record, self._signer)))
+            self._uncovered = True
+            if key is not None:
+                self._records[key] = Record(index, record)

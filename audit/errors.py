@@ -47,5 +47,9 @@ class Fault(KetteError):
     """Something outside failed: the disk, a library, another process (exit code 3)."""
 
 
+class Transient(Fault):
+    """A fault that may be gone at the next try: a disk's refusal, a worker that died."""
+
+
 class Unreadable(KetteError):
     """An input file cannot be read or trusted; it is quarantined with this reason."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from audit.errors import WrongUse
+from audit.errors import Refused, WrongUse
 from flows.chain import open_chain
 from stages.stage import Json
 from stages.store import publish_folder
@@ -17,7 +17,7 @@ Say = Callable[[str, float], None]
 
 def run_alone(
     name: str, project: Path, sources: Sequence[Path], out: Path | None, say: Say
-) -> Json:
+) -> tuple[Json, Refused | None]:
     """Run one stage; those before it must be here already, unchanged.
 
     Args:
@@ -28,14 +28,16 @@ def run_alone(
         say: progress.
 
     Returns:
-        The fields of `--json`: the stage's findings, its key, status and gate.
+        The fields of `--json` (the stage's findings, its key, status and gate), and the refusal
+        of its gate.
 
     Raises:
         WrongUse: a stage before would have to run first, or `out` is there already.
-        Refused: the stage's gate refused.
+        Refused: the gate of a stage before refused.
     """
     if out is not None and out.exists():
         raise WrongUse("The folder given with `--out` is there already.", "Name a new one.")
+    refused: Refused | None = None
     with open_chain(project, first=name, until=name, sources=sources, say=say) as chain:
         for stage in chain.stages:
             planned = chain.plan(stage)
@@ -44,7 +46,13 @@ def run_alone(
                     threads.map(lambda unit, p=planned: chain.run.execute(p, unit), planned.todo), 1
                 ):
                     say(f"{stage}: units", number / len(planned.todo))
-            result = chain.finish(planned)
+            try:
+                chain.finish(planned)
+            except Refused as error:
+                if stage != name:
+                    raise
+                refused = error
+        result = chain.run.results[name]
         if out is not None:
             store = chain.run.store
             artifact = result.artifact
@@ -57,7 +65,7 @@ def run_alone(
             publish_folder(out.absolute(), fill)
         row = chain.rows()[-1]
         merged = chain.run.store.get(result.artifact.merged)
-        return {
+        found = {
             **result.findings,
             **_lists(name, merged),
             "stage": name,
@@ -68,6 +76,7 @@ def run_alone(
             "checks": [check.model_dump(mode="json") for check in result.gate.checks],
             "digest": result.artifact.digest,
         }
+        return found, refused
 
 
 def _lists(name: str, merged: Path) -> Json:

@@ -89,7 +89,7 @@ class Chain:
             WrongUse: a stage before the first one asked for would have to run.
         """
         planned = self.run.plan(name)
-        if planned.todo and name in self._before:
+        if name in self._before and (planned.todo or self.run.merged_entry(planned) is None):
             raise WrongUse(
                 f"`{name}` has changed since it ran last: {len(planned.todo)} units would run.",
                 f"Run `kette run --from {name}`, or the whole chain.",
@@ -121,12 +121,16 @@ class Chain:
             for name, result in self.run.results.items()
         )
 
+    def so_far(self) -> Summary:
+        """The stages that ended, without a release: for a chain that a gate stopped."""
+        return Summary(self.rows(), None, None, None)
+
     def summary(self) -> Summary:
         """Lay the candidate release down, with its evidence beside it."""
         if "package" not in self.run.results:
-            return Summary(self.rows(), None, None, None)
+            return self.so_far()
         result = self.run.results["package"]
-        tree = self.run.store.get(result.artifact.units["bundle"])
+        tree = self.run.store.get(result.artifact.units["bundle"], check=True)
         target, recorder = self.run.place.candidate, self.run.recorder
 
         def fill(folder: Path) -> None:
@@ -164,7 +168,8 @@ def open_chain(
         sources: incoming studies; default: the machine's setting.
         measurements: `measurements.json` of another run's release, to be replayed.
         say: progress.
-        dry: only look; nothing is recorded.
+        dry: only look; nothing is run or recorded. Planning gives new patients their pseudonyms, so
+            the vault may grow.
 
     Raises:
         WrongUse: unknown stage, wrong parameters, a second run, a wrong environment.
@@ -184,6 +189,10 @@ def open_chain(
         yield Chain(run, stages, first)
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
 def _first_vault(run: Run) -> None:
     """Make the vault of a project that never ingested anything.
 
@@ -194,7 +203,8 @@ def _first_vault(run: Run) -> None:
     from stages.ingest.vault import check_place, create
 
     place, ingest = run.place, run.sections["ingest"]
-    check_place(place.vault, (place.project, place.ledger, place.keys, *run.sources))
+    others = (place.project, *place.shared, place.ledger, place.keys, *run.sources)
+    check_place(place.vault, others)
     had_one = (place.project / "data.dvc").exists() or run.recorder.knows("ingest")
     needs = isinstance(ingest, IngestParams) and ingest.pseudonym_key == "vault"
     if needs and not had_one and not place.vault.exists():
@@ -209,7 +219,7 @@ def read_measurements(path: Path) -> dict[str, Json]:
         WrongUse: the file is not such a table.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes(), parse_constant=_refuse)
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):

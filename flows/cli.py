@@ -5,12 +5,14 @@ Heavy imports stand inside the verbs: `kette --help` stays under 0.3 s.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audit.errors import Refused
 from flows import console
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ MeasurementsOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Copy what the stage made here.")]
 HERE = Path()
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
 
 
 @app.command()
@@ -121,8 +125,10 @@ def _run(
     from flows import orchestrator
     from flows.chain import open_chain, parameters_text
 
+    refused: Refused | None = None
     sys.stderr.write(parameters_text(project))
     with (
+        contextlib.redirect_stdout(sys.stderr),
         console.progress() as say,
         open_chain(
             project, first=first, until=until, sources=sources, measurements=measurements, say=say
@@ -131,8 +137,13 @@ def _run(
     ):
         from flows.release import run_chain
 
-        summary = run_chain(chain)
+        try:
+            summary = run_chain(chain)
+        except Refused as error:
+            summary, refused = chain.so_far(), error
     _show(summary, as_json=as_json)
+    if refused is not None:
+        raise refused
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:
@@ -152,10 +163,13 @@ def _stage(
     """Run one stage alone, in a pool of processes; the stages before must be here."""
     from flows.alone import run_alone
 
-    with console.progress() as say:
-        found = run_alone(name, project, sources, out, say)
+    refused: Refused | None = None
+    with contextlib.redirect_stdout(sys.stderr), console.progress() as say:
+        found, refused = run_alone(name, project, sources, out, say)
     rows = [(key, value) for key, value in found.items() if not isinstance(value, list | dict)]
     console.show(found, as_json=as_json, text=lambda: console.table(name, ("field", "value"), rows))
+    if refused is not None:
+        raise refused
 
 
 @app.command()
@@ -292,15 +306,15 @@ def serve(
 def main() -> None:
     """Entry point: exit codes as documented, errors in one line."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.exit(console.fail(KeyboardInterrupt()) if code == INTERRUPTED else code)
     except typer.Abort:
         sys.exit(3)
     except Exception as error:  # noqa: BLE001 - the last line: every error gets its exit code
         if hasattr(error, "format_message"):
-            sys.stderr.write(f"kette: error: {error.format_message()} See `kette --help`.\n")
+            if told := error.format_message():
+                sys.stderr.write(f"kette: error: {told} See `kette --help`.\n")
             sys.exit(2)
-        sys.exit(console.fail(error))
-    except KeyboardInterrupt as error:
         sys.exit(console.fail(error))
 
 

@@ -76,6 +76,10 @@ class _Lines:
 
 def fail(error: BaseException) -> int:
     """Tell an error on stderr; gives the exit code. An unexpected one is told by type and place."""
+    if isinstance(error, OSError):
+        from stages.store import DISK_ERRORS, disk_fault
+
+        error = disk_fault(error) if error.errno in DISK_ERRORS else error
     if isinstance(error, KetteError):
         word = "refused" if isinstance(error, Refused) else "error"
         sys.stderr.write(f"kette: {word}: {error.diagnostics()}\n")

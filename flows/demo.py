@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -18,12 +19,15 @@ def incoming(place: Place) -> Path:
 
     place.check()
     folder = place.home / place.name / "incoming" / code_digest("phantom")[:12]
-    if not folder.is_dir():
-        from stages.phantom.cohort import generate
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another clone's demo may be at it
+        if not folder.is_dir():
+            from stages.phantom.cohort import generate
 
-        beside = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        beside.mkdir(parents=True)
-        generate(beside)
-        beside.rename(folder)
+            beside = folder.with_name(f".{folder.name}.new")
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            generate(beside)
+            beside.rename(folder)
     return folder

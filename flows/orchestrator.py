@@ -67,7 +67,8 @@ def api(place: Place) -> Iterator[str]:
     try:
         _wait(server, thread)
         with temporary_settings({PREFECT_API_URL: url}):
-            _close_abandoned()
+            if os.environ["PREFECT_HOME"] == str(place.prefect):
+                _close_abandoned()
             yield url
     finally:
         server.should_exit = True
@@ -89,7 +90,7 @@ def _wait(server: object, thread: threading.Thread) -> None:
 def _close_abandoned() -> None:
     """Mark as Crashed what a killed command left behind (ORC-3).
 
-    The caller holds this home alone: the project's run lock is taken.
+    Only for the project's own home, which the caller holds alone with the project's run lock.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter

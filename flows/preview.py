@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.canonical import digest_json
+from audit.errors import Refused
 from flows.chain import Chain
 from stages.planned import Planned
 from stages.stage import Json
@@ -48,7 +49,11 @@ def preview(chain: Chain) -> list[Outlook]:
                 for later in chain.stages[number + 1 :]
             )
             break
-        chain.run.finish(planned)
+        try:
+            chain.run.finish(planned)
+        except Refused as error:
+            rows[-1] = replace(rows[-1], why=error.what)
+            break
     return rows
 
 

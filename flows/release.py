@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from audit.errors import Fault
+from audit.errors import Transient
 from flows.chain import Chain, Summary
 from stages.planned import Planned
 
@@ -33,12 +33,12 @@ THREADS: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=16)  
 """Each thread waits for a worker process; how many of those there are is a machine setting."""
 
 
-def _disk(task: Any, run: Any, state: Any) -> bool:
-    """Retry what the disk or a worker refused; never a gate or a wrong parameter."""
+def _may_pass(task: Any, run: Any, state: Any) -> bool:
+    """Whether another try may help: after a disk's refusal or a worker's death, nothing else."""
     del task, run
     try:
         state.result()
-    except Fault:
+    except Transient:
         return True
     except Exception:  # noqa: BLE001 - every other error is final
         return False
@@ -47,7 +47,7 @@ def _disk(task: Any, run: Any, state: Any) -> bool:
 
 @task(
     name="unit", task_run_name="{stage}/{unit}", cache_policy=NO_CACHE, persist_result=False,
-    retries=1, retry_delay_seconds=1, retry_condition_fn=_disk,
+    retries=1, retry_delay_seconds=1, retry_condition_fn=_may_pass,
 )  # fmt: skip
 def run_unit(handle: str, stage: str, unit: str) -> str:
     """One unit of a stage; gives the digest of its tree."""

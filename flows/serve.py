@@ -1,21 +1,23 @@
 """Schedules and triggers: the chain as Prefect deployments.
 
-- `candidate/scheduled` runs on the cron expression of the machine settings (`KETTE_SCHEDULE`).
-- `candidate/finding` runs when the event `kette.finding.approved` arrives at the Prefect server
-  that `PREFECT_API_URL` names (events need a server: `prefect server start`).
+- `candidate/<project>-scheduled` runs on the cron expression of the machine settings
+  (`KETTE_SCHEDULE`).
+- `candidate/<project>-finding` runs when the event `kette.finding.approved` arrives at the Prefect
+  server that `PREFECT_API_URL` names (events need a server: `prefect server start`).
 
 Both end with a candidate. A release is a decision of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
 from audit.errors import WrongUse
-from flows import orchestrator
+from flows import console, orchestrator
 from flows.chain import place_of
 from stages.project import Machine
 
@@ -56,9 +58,12 @@ def serve(project: Path, *, as_json: bool) -> None:
     finding = candidate.to_deployment(name, parameters=parameters, triggers=[trigger])
     assert not isinstance(scheduled, Coroutine)  # noqa: S101 - outside a loop it is never one
     assert not isinstance(finding, Coroutine)  # noqa: S101 - as above
-    if as_json:
-        sys.stdout.write(
-            f'{{"deployments": ["{scheduled.name}", "{finding.name}"], "event": "{APPROVED}"}}\n'
-        )
-        sys.stdout.flush()
-    prefect_serve(scheduled, finding, limit=1, print_starting_message=not as_json)
+    names = [scheduled.name, finding.name]
+    console.show(
+        {"deployments": names, "event": APPROVED},
+        as_json=as_json,
+        text=lambda: console.line(f"serving {', '.join(names)}; stop with Ctrl-C"),
+    )
+    sys.stdout.flush()
+    with contextlib.redirect_stdout(sys.stderr):
+        prefect_serve(scheduled, finding, limit=1, print_starting_message=False)

@@ -17,7 +17,7 @@ from stages.project import Machine, Place
 
 LOCK = Path(__file__).resolve().parents[1] / "constraints.txt"
 """The lock of the Kette that runs."""
-IGNORE = ("/data", "/.kette/", "/releases/candidate/")
+IGNORE = ("/data", "/.kette/", "/releases/candidate/", "/releases/.candidate.*")
 
 
 def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:

@@ -5,14 +5,13 @@ Rules:
 - KEY-1  The code of a stage is its package's files and the shared modules of `stages/` that they
          import, followed transitively; `audit/` and the orchestration are not part of it.
 - KEY-2  Any byte of these files counts, a comment's too.
-- KEY-3  A class named in the parameters is keyed by its source, unless the lock pins its
-         distribution.
+- KEY-3  A class named in the parameters is keyed by the sources of its package, unless the lock
+         pins its distribution.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -30,7 +29,11 @@ ROOT = Path(__file__).parent
 @cache
 def code_digest(stage: str) -> Digest:
     """Digest of a stage's code and data tables (KEY-1, KEY-2)."""
-    files = {path for path in (ROOT / stage).rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    files = {
+        path
+        for path in (ROOT / stage).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     todo = [path for path in files if path.suffix == ".py"]
     while todo:
         for module in _shared(todo.pop()):
@@ -72,13 +75,14 @@ def class_digests(names: tuple[str, ...], project: Path, pins: dict[str, str]) -
         owners = packages_distributions().get(top, [])
         if any(normal_name(owner) in pins for owner in owners):
             continue
-        source = project / f"{name.rsplit('.', 1)[0].replace('.', '/')}.py"
-        if not source.is_file():
+        sources = [*sorted((project / top).rglob("*.py")), project / f"{top}.py"]
+        sources = [path for path in sources if path.is_file()]
+        if not sources:
             raise WrongUse(
                 f"The class {name} is neither in a pinned library nor in the project.",
                 "Put its module into the project's folder, or pin its distribution.",
             )
-        found[name] = hashlib.sha256(source.read_bytes()).hexdigest()
+        found[name] = digest_json({str(p.relative_to(project)): digest_file(p) for p in sources})
     return found
 
 

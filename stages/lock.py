@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 from audit.canonical import digest_json
@@ -63,7 +63,7 @@ def check_environment(pins: dict[str, str]) -> None:
     """
     differ = []
     for distribution in distributions():
-        name = normal_name(distribution.name)
+        name = normal_name(distribution.name or "")
         pinned = pins.get(name)
         version = distribution.version
         if pinned is not None and pinned not in (version, version.split("+", 1)[0]):
@@ -84,6 +84,7 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
         "processor": _processor(),
+        "torch": version("torch"),  # its local part (+cpu) is not in the lock
     }
 
 

@@ -11,10 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import multiprocessing
 import os
+import shutil
+import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -27,11 +30,11 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from audit.errors import Fault, KetteError
+from audit.errors import Fault, KetteError, Transient
 from stages.artifact import Digest
 from stages.params import Numerics
 from stages.stage import Json, MergeContext, RunContext, Stage, Unit
-from stages.store import Entry, Store, disk_fault
+from stages.store import DISK_ERRORS, Entry, Store, disk_fault
 
 Say = Callable[[str, float], None]
 
@@ -75,7 +78,6 @@ def numeric_environment(numerics: Numerics) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",  # decides no bits; spinning starves other processes
         "MKL_DYNAMIC": "FALSE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONHASHSEED": "0",
     }
     if numerics.instruction_set == "avx2":
         values |= {
@@ -108,6 +110,8 @@ class Workers:
     """Processes for units; made when first needed, ended by `close`."""
 
     def __init__(self, count: int, numerics: Numerics | None, say: Say) -> None:
+        self.broken = False
+        """A worker died; these workers take no more jobs."""
         self._closed = False
         self._context = multiprocessing.get_context("spawn")
         self._queue: Queue[tuple[str, float] | None] = self._context.Queue()
@@ -122,7 +126,8 @@ class Workers:
 
     def _listen(self, say: Say) -> None:
         while (message := self._queue.get()) is not None:
-            say(*message)
+            with contextlib.suppress(Exception):  # a closed terminal must not stop the work
+                say(*message)
 
     def do(self, job: Job) -> Entry:
         """Run a job and wait for it.
@@ -133,7 +138,8 @@ class Workers:
         try:
             return self._pool.submit(work, job).result()
         except BrokenExecutor:
-            raise Fault(
+            self.broken = True
+            raise Transient(
                 f"The worker of {job.stage}/{job.unit.name or 'merge'} died.",
                 "It may have run out of memory: set KETTE_WORKERS lower, then run again.",
             ) from None
@@ -148,6 +154,7 @@ class Workers:
             for process in list((self._pool._processes or {}).values()):  # noqa: SLF001
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.cancel_join_thread()
         self._queue.put(None)
         self._drain.join(5)
         self._queue.close()
@@ -160,6 +167,9 @@ def _begin(variables: Mapping[str, str], progress: Queue[tuple[str, float] | Non
     """Prepare a worker: environment before any numeric import, watch the coordinator (POL-1)."""
     global _PROGRESS  # noqa: PLW0603 - the pool's initializer has no other way to hand it on
     os.environ.update(variables)
+    os.dup2(2, 1)  # stdout belongs to the verb's result; a library that prints, prints to stderr
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator ends its workers
+    progress.cancel_join_thread()
     _PROGRESS = progress
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -176,28 +186,28 @@ def work(job: Job) -> Entry:
     store = Store(job.store)
     try:
         return _work(job, store)
-    except KetteError:
-        raise
+    except KetteError as error:
+        raise error from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        if error.errno in DISK_ERRORS:
             raise disk_fault(error) from None
-        raise _unexpected(job, error) from None
+        raise unexpected(job.stage, job.unit.name or "merge", error) from None
     except MemoryError:
         raise Fault(
             f"{job.stage}/{job.unit.name or 'merge'} ran out of memory.",
             "Set KETTE_WORKERS lower or the patch smaller, then run again.",
         ) from None
     except Exception as error:  # noqa: BLE001 - the last line before the pipe: told without values
-        raise _unexpected(job, error) from None
+        raise unexpected(job.stage, job.unit.name or "merge", error) from None
 
 
-def _unexpected(job: Job, error: Exception) -> Fault:
+def unexpected(stage: str, unit: str, error: Exception) -> Fault:
+    """An error that nobody raised on purpose, told without identifiers (POL-3)."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    text = "" if job.stage in SEES_IDENTITIES else f": {error}"
+    text = "" if stage in SEES_IDENTITIES else f": {error}"
     return Fault(
-        f"{job.stage}/{job.unit.name or 'merge'} failed with {type(error).__name__} "
-        f"at {place}{text}.",
+        f"{stage}/{unit} failed with {type(error).__name__} at {place}{text}.",
         "This is a defect of the program or its environment: report it with this line.",
     )
 
@@ -209,8 +219,18 @@ def _say(text: str, fraction: float) -> None:
 
 def _work(job: Job, store: Store) -> Entry:
     stage = load_stage(job.stage)
+    project = str(job.store.parent.parent)
+    if project not in sys.path:
+        sys.path.append(project)  # a class that the parameters name may be the project's own
     trees = {label: store.get(digest, check=True) for label, digest in job.trees.items()}
     out = store.scratch()
+    try:
+        return _into(out, job, stage, trees, store)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store: Store) -> Entry:
     started = datetime.now(UTC)
     with warnings.catch_warnings():
         if job.stage in SEES_IDENTITIES:
@@ -219,7 +239,9 @@ def _work(job: Job, store: Store) -> Entry:
             context = RunContext(job.parameters, trees, out, _say)
             outcome = stage.run(job.unit, context)
         else:
-            units = {name: store.get(digest) for name, digest in sorted(job.units.items())}
+            units = {
+                name: store.get(digest, check=True) for name, digest in sorted(job.units.items())
+            }
             outcome = stage.merge(MergeContext(job.parameters, units, trees, job.notes, out))
     entry = Entry(
         stage=job.stage,

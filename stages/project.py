@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -110,6 +111,11 @@ class Place:
         return self.project / "releases" / "candidate"
 
     @property
+    def shared(self) -> tuple[Path, ...]:
+        """Folders that others may get: work folder, store, data, DVC's cache."""
+        return (self.work, self.store, self.data, self.project / ".dvc" / "cache")
+
+    @property
     def ledger(self) -> Path:
         return self.home / self.name / "ledger"
 
@@ -127,7 +133,9 @@ class Place:
         Raises:
             WrongUse: evidence and secrets would lie beside what they are to protect.
         """
-        if self.home.resolve().is_relative_to(self.project.resolve()):
+        theirs = [folder.resolve() for folder in (self.project, *self.shared)]
+        mine = [folder.resolve() for folder in (self.home, self.ledger, self.keys, self.vault)]
+        if any(folder.is_relative_to(other) for folder in mine for other in theirs):
             raise WrongUse(
                 "KETTE_HOME lies inside the project: keys and ledger would lie beside the data.",
                 "Set KETTE_HOME to a folder outside the project.",
@@ -159,12 +167,20 @@ def is_repository(project: Path) -> bool:
 
 def commit_of(project: Path) -> str | None:
     """The commit checked out in the project; null outside git or before the first commit."""
+    return _git(project, "rev-parse", "--verify", "--quiet", "HEAD") or None
+
+
+def work_tree(project: Path) -> str:
+    """Whether the tracked files are the commit's: `clean`, `changed`, or `no repository`."""
     if not is_repository(project):
-        return None
-    answer = subprocess.run(
-        ["git", "-C", str(project), "rev-parse", "--verify", "--quiet", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout.strip() or None
+        return "no repository"
+    changed = _git(project, "status", "--porcelain", "--untracked-files=no")
+    return "changed" if changed else "clean"
+
+
+def _git(project: Path, *words: str) -> str:
+    """What git says in a project; nothing where there is no repository or no git."""
+    if not is_repository(project) or shutil.which("git") is None:
+        return ""
+    command = ["git", "-C", str(project), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -21,7 +21,7 @@ from audit.record import Record
 from audit.statement import event, statement
 from stages.artifact import Digest, FileEntry
 from stages.lock import environment
-from stages.project import Place, commit_of
+from stages.project import Place, commit_of, work_tree
 from stages.stage import Json
 from stages.store import Entry
 
@@ -37,14 +37,19 @@ class Recorder:
         self._signer = None if dry else load_or_create_signer(place.keys, signer)
         self._lock = lock
         self._commit = commit_of(place.project)
-        self._environment = environment()
+        self._environment = environment() | {"work_tree": work_tree(place.project)}
         self._records: dict[Digest, Record] = dict(self.ledger.by_key())
         self._one_writer = threading.Lock()
         self._uncovered = False
 
-    def __contains__(self, key: Digest) -> bool:
-        """Whether the ledger holds the record of a key."""
-        return key in self._records
+    def agrees(self, entry: Entry) -> bool:
+        """Whether the ledger holds the entry's record, of the same bytes and gate."""
+        record = self._records.get(entry.key)
+        return (
+            record is not None
+            and record.subjects[0][1] == entry.digest
+            and (bool(entry.unit) or record.gate == entry.gate.model_dump(mode="json"))
+        )
 
     def knows(self, stage: str) -> bool:
         """Whether the ledger holds any record of a stage."""
@@ -54,7 +59,7 @@ class Recorder:
         """How many different candidates were ever held against this locked test split."""
         return sum(
             record.stage == "assess"
-            and not record.unit
+            and bool(record.unit)
             and record.findings.get("test_split") == split
             for record in self._records.values()
         )
@@ -62,7 +67,7 @@ class Recorder:
     def replayed(self, entry: Entry) -> Entry:
         """The entry with what was measured under its key before (REC-2)."""
         before = self._records.get(entry.key)
-        measured = self.replay.get(entry.key) or (before.measured if before else None)
+        measured = before.measured if before else self.replay.get(entry.key)
         return entry.model_copy(update={"measured": measured}) if measured else entry
 
     def measurements(self, keys: Iterable[Digest]) -> dict[Digest, Json]:
@@ -89,6 +94,7 @@ class Recorder:
         before = self._records.get(entry.key)
         other = before.subjects[0][1] if before else entry.digest
         differs = {"differs_from": other} if other != entry.digest else {}
+        replayed = {"measured": "replayed"} if entry.key in self.replay and not before else {}
         record = statement(
             subjects=[(label, entry.digest), *((f"{label}/{f.path}", f.sha256) for f in files)],
             stage=entry.stage,
@@ -99,7 +105,7 @@ class Recorder:
             commit=self._commit,
             lock=self._lock,
             environment=self._environment,
-            findings={**entry.findings, **differs},
+            findings={**entry.findings, **differs, **replayed},
             measured=entry.measured,
             gate=None if entry.unit else entry.gate.model_dump(mode="json"),
             status=status,

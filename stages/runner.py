@@ -2,9 +2,9 @@
 
 Rules:
 
-- RUN-1  A unit is given back only if the store holds its key *and* the ledger holds its record; an
+- CHN-1  A unit is given back only if the store holds its key *and* the ledger holds its record; an
          entry without a record was cut off before it: the record is appended now, as `recovered`.
-- RUN-2  A refused gate stops the chain; its record is written first.
+- CHN-2  A refused gate stops the chain; its record is written first.
 
 Usage::
 
@@ -27,16 +27,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from audit.canonical import digest_json
-from audit.errors import WrongUse
+from audit.errors import Fault, KetteError, WrongUse
 from stages.artifact import Artifact, Digest
 from stages.key import class_digests, key_parts
 from stages.lock import check_environment, lock_digest, read_lock
 from stages.params import Numerics, Params
 from stages.planned import Planned, StageResult, external, refusal
-from stages.pool import Job, Say, Workers, load_stage
+from stages.pool import SEES_IDENTITIES, Job, Say, Workers, load_stage, unexpected
 from stages.project import Machine, Place, run_lock
 from stages.recorder import Recorder
-from stages.stage import Json, PlanContext, Stage, Unit, Upstream, Verdict
+from stages.stage import Json, Plan, PlanContext, Stage, Unit, Upstream, Verdict
 from stages.store import Entry, Store
 
 CHAIN = ("ingest", "annotate", "dataset", "train", "assess", "optimize", "package")
@@ -85,7 +85,8 @@ class Run:
         run.pins = pins
         run.lock = lock_digest(pins)
         run._exit.enter_context(run_lock(place))
-        run.store.sweep()
+        if not dry:
+            run.store.sweep()
         run.recorder = Recorder(place, machine.signer, run.lock, dry=dry)
         return run
 
@@ -134,7 +135,7 @@ class Run:
         return found
 
     def plan(self, name: str) -> Planned:
-        """Name a stage's units and keys, and find which of them are here already (RUN-1)."""
+        """Name a stage's units and keys, and find which of them are here already (CHN-1)."""
         started = time.monotonic()
         stage = load_stage(name)
         parameters = self.parameters(stage)
@@ -143,29 +144,48 @@ class Run:
             upstream=self.upstream(stage),
             sources=self.sources if name == "ingest" else (),
             vault=self.place.vault if name == "ingest" else None,
-            measured=self.measured() if name == "package" else {},
+            measured=self.facts_for_report() if name == "package" else {},
         )
-        plan = stage.plan(context)
+        plan = _planned_safely(stage, context)
         classes = class_digests(stage.classes(parameters), self.place.project, self.pins)
         units, done, todo = {}, {}, []
         for unit in sorted(plan.units, key=lambda unit: unit.name):
             parts = key_parts(stage, unit, parameters, self.lock, classes)
             key = digest_json(parts)
             units[unit.name] = (unit, key, parts)
-            entry = self.store.entry(key)
+            entry = self._held(key)
             if entry is None:
                 todo.append(unit.name)
             else:
-                done[unit.name] = self._recovered(entry)
+                done[unit.name] = entry
         return Planned(stage, parameters, units, plan.notes, classes, done, todo, started)
 
-    def _recovered(self, entry: Entry) -> Entry:
-        """The entry; its record is appended now if it was cut off before it (RUN-1)."""
-        return entry if entry.key in self.recorder else self._settle(entry, "recovered")
+    def _held(self, key: Digest) -> Entry | None:
+        """What is here under a key, as the ledger has it (CHN-1).
+
+        An entry without a record, or of other bytes than its record, is settled anew.
+        """
+        entry = self.store.entry(key)
+        if entry is None:
+            return None
+        if entry.key != key:
+            raise Fault(
+                "An entry of the store is another key's.", "Delete `.kette/store`, run again."
+            )
+        if self.recorder.agrees(entry):
+            return self.recorder.replayed(entry)
+        self.store.get(entry.digest, check=True)  # what is signed was checked
+        return self._settle(entry, "recovered")
 
     def execute(self, planned: Planned, name: str) -> Entry:
-        """Run one unit in a worker and record it. Safe to call from several threads."""
+        """Run one unit in a worker and record it. Safe to call from several threads.
+
+        A second try after a fault finds what the first one made.
+        """
         unit, key, parts = planned.units[name]
+        if (held := self._held(key)) is not None:
+            planned.done[name] = held
+            return held
         job = Job(
             stage=planned.stage.name,
             unit=unit,
@@ -201,12 +221,12 @@ class Run:
         """The workers of a stage: its own process if it is numeric, else the shared ones."""
         with self._starting:
             if planned.stage.numeric:
-                if planned.workers is None:
+                if planned.workers is None or planned.workers.broken:
                     numerics = self.sections["numerics"]
                     assert isinstance(numerics, Numerics)  # noqa: S101 - narrows the type
                     planned.workers = self._start(1, numerics)
                 return planned.workers
-            if self._workers is None:
+            if self._workers is None or self._workers.broken:
                 self._workers = self._start(self.machine.workers, None)
             return self._workers
 
@@ -220,7 +240,7 @@ class Run:
         return workers
 
     def finish(self, planned: Planned) -> StageResult:
-        """Merge a stage whose units are all done, record it, hold its gate (RUN-2).
+        """Merge a stage whose units are all done, record it, hold its gate (CHN-2).
 
         Raises:
             Refused: the gate refused; naming rule, figure, limit and remedy.
@@ -229,13 +249,11 @@ class Run:
         units = {unit: planned.done[unit].digest for unit in sorted(planned.units)}
         job = self._merge_job(planned, units)
         key = job.key
-        entry = self.store.entry(key)
+        entry = self._held(key)
         fresh = entry is None
         try:
             if entry is None:
                 entry = self._settle(self._pool(planned).do(job), "ran")
-            else:
-                entry = self._recovered(entry)
         finally:
             if planned.workers is not None:
                 planned.workers.close()
@@ -246,7 +264,7 @@ class Run:
         verdict = entry.gate.verdict
         measured: Json = {}
         for part in parts_done:
-            measured |= part.measured
+            measured |= part.measured  # a stage measures a name in one place alone
         ran = bool(planned.ran) or fresh
         result = StageResult(
             artifact=Artifact(stage=name, units=units, merged=entry.digest),
@@ -288,8 +306,12 @@ class Run:
             store=self.place.store,
         )
 
-    def measured(self) -> dict[str, Json]:
-        """What the stages before measured, the looks at the test split, and their gates."""
+    def facts_for_report(self) -> dict[str, Json]:
+        """What the report shows beside the trees.
+
+        Stage → what was measured while it ran, with its `gate`, and for `assess` the `looks` at
+        the test split; under `parameters` every resolved section.
+        """
         found: dict[str, Json] = {
             name: dict(result.measured) for name, result in self.results.items()
         }
@@ -303,3 +325,15 @@ class Run:
             split = self.results["assess"].findings.get("test_split")
             found["assess"]["looks"] = self.recorder.looks(split)
         return found
+
+
+def _planned_safely(stage: Stage[Any], context: PlanContext[Any]) -> Plan:
+    """Plan a stage; an unexpected error of one that sees identities is told without values."""
+    try:
+        return stage.plan(context)
+    except KetteError as error:
+        raise error from None
+    except Exception as error:
+        if stage.name in SEES_IDENTITIES:
+            raise unexpected(stage.name, "plan", error) from None
+        raise

@@ -29,9 +29,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from audit.canonical import canonical_json
-from audit.errors import Fault
+from audit.errors import Fault, Transient
 from stages.artifact import Digest, Manifest
 from stages.stage import Gate, Json
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What the system says when the disk, and not the program, is at fault."""
 
 
 class Entry(BaseModel):
@@ -70,8 +73,11 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         Fault: when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    except OSError as error:
+        raise disk_fault(error) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -84,11 +90,12 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def disk_fault(error: OSError) -> Fault:
+def disk_fault(error: OSError) -> Transient:
     """Say what the system said of the disk, without the path it was said of."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault("The disk is full.", "Free space (`.kette/store` may be deleted), run again.")
-    return Fault(
+        free = "Free space (`.kette/store` may be deleted), run again."
+        return Transient("The disk is full.", free)
+    return Transient(
         f"The disk refused a write or read ({errno.errorcode.get(error.errno or 0, 'unknown')}).",
         "Check the disk and its permissions, then run the same command again.",
     )
@@ -117,9 +124,22 @@ class Store:
         return (self._object(digest) / "manifest.json").is_file()
 
     def manifest(self, digest: Digest) -> Manifest:
-        """The manifest of a tree that the store holds."""
-        return Manifest(
-            files=json.loads((self._object(digest) / "manifest.json").read_bytes())["files"]
+        """The manifest of a tree that the store holds.
+
+        Raises:
+            Fault: it is not the one that its digest names.
+        """
+        data = (self._object(digest) / "manifest.json").read_bytes()
+        manifest = Manifest(files=json.loads(data)["files"])
+        if manifest.digest != digest:
+            raise self._damaged(digest)
+        return manifest
+
+    @staticmethod
+    def _damaged(digest: Digest) -> Fault:
+        return Fault(
+            f"The stored tree {digest[:12]} is damaged: its files are not those of its digest.",
+            f"Delete `.kette/store/objects/{digest[:2]}/{digest}` and run again.",
         )
 
     def get(self, digest: Digest, *, check: bool = False) -> Path:
@@ -140,10 +160,7 @@ class Store:
                 "Run the chain again: `kette run`.",
             )
         if check and Manifest.of(tree).digest != digest:
-            raise Fault(
-                f"The stored tree {digest[:12]} is damaged: its files are not those of its digest.",
-                f"Delete `.kette/store/objects/{digest[:2]}/{digest}` and run again.",
-            )
+            raise self._damaged(digest)
         return tree
 
     def put(self, folder: Path) -> Digest:
@@ -163,14 +180,23 @@ class Store:
                 path.chmod(0o444)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
+            for path in sorted(folder.rglob("*")):
+                if path.is_dir():
+                    sync_folder(path)
             folder.rename(staged / "tree")
+            sync_folder(staged / "tree")
             write_whole(staged / "manifest.json", canonical_json(manifest.model_dump()))
             sync_folder(staged)
             target = self._object(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # a damaged remainder without manifest: replaced
+            if target.exists() and not self.has(digest):  # damaged by somebody's hand: replaced
                 shutil.rmtree(target)
-            staged.rename(target)
+            try:
+                staged.rename(target)
+            except OSError:
+                if not self.has(digest):
+                    raise
+                shutil.rmtree(staged)  # another worker made the same tree meanwhile
             sync_folder(target.parent)
         except OSError as error:
             raise disk_fault(error) from None
@@ -201,10 +227,16 @@ class Store:
 
 
 def publish_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder anew: filled beside its place, then renamed; a kill leaves one of the two."""
-    beside = target.with_name(f".{target.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    fill(beside)
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    """Make a folder anew: filled beside its place, then exchanged by two renames.
+
+    A kill leaves the old folder, the new one, or for an instant none; never half of one.
+    """
+    new, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    fill(new)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

@@ -55,20 +55,25 @@ class Recorder:
         """Whether the ledger holds any record of a stage."""
         return any(record.stage == stage for record in self._records.values())
 
-    def looks(self, split: str | None) -> int:
-        """How many different candidates were ever held against this locked test split."""
+    def settled(self, entry: Entry) -> Entry:
+        """The entry with what was measured under its key, once and for all (REC-2).
+
+        A look at the locked test split is numbered here: one for each candidate held against it.
+        """
+        before = self._records.get(entry.key)
+        measured = before.measured if before else self.replay.get(entry.key)
+        if not measured and entry.stage == "assess" and entry.unit:
+            measured = {**entry.measured, "looks": 1 + self._looks(entry.findings["test_split"])}
+        return entry.model_copy(update={"measured": measured}) if measured else entry
+
+    def _looks(self, split: str) -> int:
+        """How many candidates were ever held against this test split."""
         return sum(
             record.stage == "assess"
             and bool(record.unit)
             and record.findings.get("test_split") == split
             for record in self._records.values()
         )
-
-    def replayed(self, entry: Entry) -> Entry:
-        """The entry with what was measured under its key before (REC-2)."""
-        before = self._records.get(entry.key)
-        measured = before.measured if before else self.replay.get(entry.key)
-        return entry.model_copy(update={"measured": measured}) if measured else entry
 
     def measurements(self, keys: Iterable[Digest]) -> dict[Digest, Json]:
         """Key → what was measured under it."""

@@ -173,7 +173,7 @@ class Run:
                 "An entry of the store is another key's.", "Delete `.kette/store`, run again."
             )
         if self.recorder.agrees(entry):
-            return self.recorder.replayed(entry)
+            return self.recorder.settled(entry)
         self.store.get(entry.digest, check=True)  # what is signed was checked
         return self._settle(entry, "recovered")
 
@@ -210,7 +210,7 @@ class Run:
 
     def _settle(self, entry: Entry, status: str) -> Entry:
         """Give an entry what was measured before under its key, and record it."""
-        kept = self.recorder.replayed(entry)
+        kept = self.recorder.settled(entry)
         if kept is not entry and not self.recorder.dry:
             self.store.remember(kept)
         if other := self.recorder.ran(kept, self.store.manifest(kept.digest).files, status):
@@ -309,8 +309,8 @@ class Run:
     def facts_for_report(self) -> dict[str, Json]:
         """What the report shows beside the trees.
 
-        Stage → what was measured while it ran, with its `gate`, and for `assess` the `looks` at
-        the test split; under `parameters` every resolved section.
+        Stage → what was measured while it ran (for `assess` the number of the look at the test
+        split), with its `gate`; under `parameters` every resolved section.
         """
         found: dict[str, Json] = {
             name: dict(result.measured) for name, result in self.results.items()
@@ -321,9 +321,6 @@ class Run:
         }
         for name, result in self.results.items():
             found[name]["gate"] = result.gate.model_dump(mode="json")
-        if "assess" in self.results:
-            split = self.results["assess"].findings.get("test_split")
-            found["assess"]["looks"] = self.recorder.looks(split)
         return found
 
 

@@ -94,4 +94,8 @@ def test_a_second_run_in_the_same_project_is_told_so(project):
 
 def test_git_sees_no_change_after_a_run_but_the_pin(project):
     project.run("--until", "dataset")
-    assert git(project.folder, "status", "--porcelain").split() == ["??", "data.dvc"]
+    assert git(project.folder, "status", "--porcelain").splitlines() == ["?? .dvc/", "?? data.dvc"]
+    git(project.folder, "add", "--all")
+    git(project.folder, "commit", "--quiet", "-m", "Pin")
+    project.run("--until", "dataset")
+    assert git(project.folder, "status", "--porcelain") == ""

@@ -98,5 +98,7 @@ def test_an_existing_repository_and_its_files_are_kept(tmp_path):
     folder.mkdir()
     (folder / ".gitignore").write_text("*.log\n/data\n")
     create(folder, "lungs")
-    assert (folder / ".gitignore").read_text() == "*.log\n/data\n/.kette/\n/releases/candidate/\n"
+    assert (folder / ".gitignore").read_text() == (
+        "*.log\n/data\n/.kette/\n/releases/candidate/\n/releases/.candidate.*\n"
+    )
     assert not (folder / ".git").exists()

@@ -18,15 +18,17 @@ Usage::
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audit.canonical import digest_json
+from audit.canonical import canonical_json, digest_json
 from audit.errors import Fault, KetteError, WrongUse
 from stages.artifact import Artifact, Digest
 from stages.key import class_digests, key_parts
@@ -149,7 +151,8 @@ class Run:
         plan = _planned_safely(stage, context)
         classes = class_digests(stage.classes(parameters), self.place.project, self.pins)
         units, done, todo = {}, {}, []
-        for unit in sorted(plan.units, key=lambda unit: unit.name):
+        for planned in sorted(plan.units, key=lambda unit: unit.name):
+            unit = replace(planned, facts=in_order(planned.facts))
             parts = key_parts(stage, unit, parameters, self.lock, classes)
             key = digest_json(parts)
             units[unit.name] = (unit, key, parts)
@@ -158,7 +161,7 @@ class Run:
                 todo.append(unit.name)
             else:
                 done[unit.name] = entry
-        return Planned(stage, parameters, units, plan.notes, classes, done, todo, started)
+        return Planned(stage, parameters, units, in_order(plan.notes), classes, done, todo, started)
 
     def _held(self, key: Digest) -> Entry | None:
         """What is here under a key, as the ledger has it (CHN-1).
@@ -322,6 +325,12 @@ class Run:
         for name, result in self.results.items():
             found[name]["gate"] = result.gate.model_dump(mode="json")
         return found
+
+
+def in_order(value: Json) -> Json:
+    """The same JSON with its keys sorted: their order is no part of a key, so no stage sees it."""
+    ordered: Json = json.loads(canonical_json(value))
+    return ordered
 
 
 def _planned_safely(stage: Stage[Any], context: PlanContext[Any]) -> Plan:

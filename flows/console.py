@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 from audit.errors import KetteError, Refused
 
 Say = Callable[[str, float], None]
@@ -72,6 +74,16 @@ class _Lines:
         if text != self._last:
             self._last = text
             sys.stderr.write(f"{text}\n")
+
+
+def verdict(found: dict[str, object], *, as_json: bool) -> None:
+    """Show the result of a verification; ends with exit code 1 if it failed."""
+    text = f"ok: {found['records']} records" if found["ok"] else f"{found['first_bad']}: "
+    if not found["ok"]:
+        text += str(found["reason"])
+    show(found, as_json=as_json, text=lambda: line(text))
+    if not found["ok"]:
+        raise typer.Exit(1)
 
 
 def fail(error: BaseException) -> int:

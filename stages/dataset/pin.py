@@ -41,7 +41,7 @@ def prepare(project: Path) -> None:
         if not (folder / name).exists():
             (folder / name).write_text(text, encoding="utf-8")
     local = folder / "config.local"  # ignored by git: it names this machine's folder
-    text = f'[core]\n    site_cache_dir = "{_site(project)}"\n'
+    text = f'[core]\n    site_cache_dir = "{site(project)}"\n'
     old = local.read_text("utf-8") if local.exists() else ""
     if old != text and (not old or _MOVED.fullmatch(old)):
         local.write_text(text, encoding="utf-8")
@@ -54,13 +54,13 @@ def add(project: Path) -> None:
             "no_scm": not (project / ".git").exists(),  # inside a larger repository: none of ours
             "autostage": False,
             "analytics": False,
-            "site_cache_dir": str(_site(project)),
+            "site_cache_dir": str(site(project)),
         },
         "cache": {"dir": str(_cache(project)), "type": ["hardlink", "copy"]},
     }
-    _site(project).mkdir(parents=True, exist_ok=True)
-    _site(project).chmod(0o700)  # DVC opens its folders to everybody: they hold paths and hashes
-    with _alone(project):
+    site(project).mkdir(parents=True, exist_ok=True)
+    site(project).chmod(0o700)  # DVC opens its folders to everybody: they hold paths and hashes
+    with alone(project):
         from dvc.exceptions import DvcException
         from dvc.output import OutputAlreadyTrackedError
         from dvc.repo import Repo
@@ -101,17 +101,18 @@ def _cache(project: Path) -> Path:
     return project / ".dvc" / "cache"
 
 
-def _site(project: Path) -> Path:
+def site(project: Path) -> Path:
+    """DVC's folder for what it remembers: inside the project (PUB-5)."""
     return project / ".kette" / "dvc-site"
 
 
 @contextmanager
-def _alone(project: Path) -> Iterator[None]:
+def alone(project: Path) -> Iterator[None]:
     """Hide the user's and the host's DVC settings, and what DVC prints, while it works (PUB-5)."""
-    nowhere = str(_site(project) / "settings")
+    nowhere = str(site(project) / "settings")
     ours = {
         "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(_site(project)),
+        "DVC_SITE_CACHE_DIR": str(site(project)),
         "DVC_GLOBAL_CONFIG_DIR": nowhere,
         "DVC_SYSTEM_CONFIG_DIR": nowhere,
     }

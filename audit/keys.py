@@ -14,8 +14,10 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -29,17 +31,22 @@ from audit.errors import Refused, WrongUse
 
 PRIVATE = "signer.pem"
 PUBLIC = "signer.pub"
+PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 _FILE = "file2:"
 """The scheme by which `securesystemslib` names a PKCS#8 file."""
 
 
-def load_or_create_signer(folder: Path, uri: str | None = None) -> Signer:
+def load_or_create_signer(
+    folder: Path, uri: str | None = None, *, role: str = "pipeline"
+) -> Signer:
     """The signer that a URI names; without one, the key in `folder`, created if there is none.
 
     Args:
         folder: the project's folder of keys.
         uri: `file2:<path>` or another scheme of `securesystemslib`, whose public key must then
             stand in `folder` as `signer.pub`.
+        role: what will be signed; the same key for all, unless the folder holds one of its own
+            (`<role>.pub`).
 
     Raises:
         Refused: if others can read the private key (SIG-1), or the public key does not fit (SIG-2).
@@ -47,6 +54,8 @@ def load_or_create_signer(folder: Path, uri: str | None = None) -> Signer:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     public = folder / PUBLIC
+    if (own := folder / f"{role}.pub").exists():
+        public, uri = own, f"{_FILE}{own.with_suffix('.pem')}"
     if uri is None:
         private = folder / PRIVATE
         if not private.exists():
@@ -80,18 +89,50 @@ def load_public(path: Path) -> Key:
         WrongUse: if the file is no Ed25519 public key.
     """
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        return key_from_pem(path.read_bytes())
+    except OSError as error:
         raise WrongUse("The public key cannot be read.", "Give a PEM file.") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise WrongUse("The public key is not Ed25519.", "Give an Ed25519 key.")
+
+
+def key_from_pem(pem: bytes) -> Key:
+    """A public key: Ed25519, or ECDSA on P-256; its id follows from it alone.
+
+    Raises:
+        WrongUse: for other bytes or another type of key.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise WrongUse("The public key cannot be read.", "Give a PEM file.") from error
+    if not _is_allowed(key):
+        raise WrongUse(
+            "The public key is neither Ed25519 nor ECDSA P-256.", "Give a key of these types."
+        )
     return SSlibKey.from_crypto(key)
 
 
 def public_pem(key: Key) -> bytes:
-    """The one PEM form of an Ed25519 public key; `load_public` reads it back."""
-    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    """The one PEM form of a public key; `key_from_pem` reads it back.
+
+    Raises:
+        WrongUse: for another type of key.
+    """
+    if key.keytype == "ed25519":
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem = str(key.keyval["public"]).encode()
+    if key != key_from_pem(pem):
+        raise WrongUse("The public key is not in its usual form.", "Give it as a PEM file.")
+    return pem
+
+
+def _is_allowed(key: object) -> TypeGuard[PublicKey]:
+    match key:
+        case Ed25519PublicKey():
+            return True
+        case EllipticCurvePublicKey():
+            return isinstance(key.curve, SECP256R1)
+    return False
 
 
 def _remote(uri: str, public: Path) -> Signer:

@@ -1,7 +1,7 @@
 """The ledger's mirror: a copy that the ledger's owner cannot take back, if it is kept elsewhere.
 
     entries/…  tile/…    as in the ledger
-    checkpoints/<size>   every signed checkpoint that was ever mirrored
+    checkpoints/<size>   every signed checkpoint that was ever mirrored; `<size>.tsr` its time stamp
     checkpoint           the newest
 
 Rules:
@@ -57,12 +57,13 @@ class Mirrored:
     """Files that were written."""
 
 
-def mirror(ledger: Ledger, url: str) -> Mirrored:
+def mirror(ledger: Ledger, url: str, *, stamps: Path | None = None) -> Mirrored:
     """Copy what is new up to the newest checkpoint.
 
     Args:
         ledger: a ledger with a checkpoint.
         url: a folder or an fsspec URL, for this ledger alone.
+        stamps: folder of time-stamped checkpoints; what it holds is copied too.
 
     Raises:
         Refused: the ledger does not extend what the mirror holds (MIR-3).
@@ -90,6 +91,7 @@ def mirror(ledger: Ledger, url: str) -> Mirrored:
     if last is None or last.size < now.size:
         there.write(f"{KEPT}/{now.size}", note)
         files += 1
+    files += _copy_stamps(there, stamps) if stamps is not None else 0
     if there.read(layout.CHECKPOINT, LIMIT_BYTES + 1) != note:
         there.write(layout.CHECKPOINT, note)
         files += 1
@@ -156,6 +158,19 @@ def _files(folder: Path, size: int) -> Iterator[str]:
         tiles = sorted(path for path in (folder / "tile").rglob("*") if path.is_file())
     for path in (*(layout.batch_path(folder, start) for start in starts), *tiles):
         yield path.relative_to(folder).as_posix()
+
+
+def _copy_stamps(there: Elsewhere, stamps: Path) -> int:
+    """Add the time stamps that the mirror has not, each beside its note."""
+    held = there.sizes(KEPT)
+    files = 0
+    for token in sorted(stamps.glob("*.tsr")):
+        for path in (token.with_suffix(""), token):
+            data = path.read_bytes()
+            if held.get(f"{KEPT}/{path.name}") != len(data):
+                there.write(f"{KEPT}/{path.name}", data)
+                files += 1
+    return files
 
 
 def _check_open(path: str, held: Collection[str], last: Checkpoint | None) -> None:

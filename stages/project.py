@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from audit.errors import WrongUse
 
@@ -42,6 +42,18 @@ class Machine(BaseModel):
     """Cron expression of the scheduled chain (`kette serve`)."""
     signer: str | None = None
     """URI of the signing key; null: a file in the project's `keys/` below the home."""
+    mirror: str | None = None
+    """Folder or fsspec URL where every ledger is copied to, each below its project's name."""
+    tsa: str | None = None
+    """URL of a time stamp authority (RFC 3161) that stamps each run's last checkpoint."""
+
+    @field_validator("mirror")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """A folder's name means the same whatever folder a verb is called in."""
+        if value is None or "://" in value:
+            return value
+        return str(Path(value).expanduser().absolute())
 
     @classmethod
     def here(cls) -> Machine:
@@ -56,7 +68,7 @@ class Machine(BaseModel):
         try:
             if file.is_file():
                 values.update(tomllib.loads(file.read_text("utf-8")))
-            for name in ("workers", "schedule", "signer"):
+            for name in ("workers", "schedule", "signer", "mirror", "tsa"):
                 if text := os.environ.get(f"KETTE_{name.upper()}"):
                     values[name] = text
             if text := os.environ.get("KETTE_SOURCE"):
@@ -118,6 +130,11 @@ class Place:
     @property
     def ledger(self) -> Path:
         return self.home / self.name / "ledger"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Time-stamped checkpoints."""
+        return self.home / self.name / "checkpoints"
 
     @property
     def keys(self) -> Path:

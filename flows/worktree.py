@@ -14,33 +14,14 @@ import fcntl
 import os
 import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from audit.errors import Fault
+from flows.git import Repository
 
 _KEPT = "kept"
-_OURS = ("-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false")
-
-
-def git(project: Path, *words: str) -> bytes:
-    """What git says.
-
-    Raises:
-        Fault: git failed; telling its last line.
-    """
-    done = subprocess.run(
-        ["git", "-C", str(project), *_OURS, *words], capture_output=True, check=False
-    )
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise Fault(
-            f"git could not do `{words[0]}`: {lines[-1].rstrip('.')}.",
-            "Mend the repository (`git fsck` tells more), then try again.",
-        )
-    return done.stdout
 
 
 @contextmanager
@@ -58,7 +39,8 @@ def workplace(project: Path, label: str, *, keep: bool = False) -> Iterator[Path
     place = home / f"{label}-{secrets.token_hex(4)}"
     with place.with_name(f"{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        os.set_inheritable(lock.fileno(), True)  # a rebuild that outlives this process holds it on
+        # A rebuild that outlives this process holds the lock on.
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - the library's own signature
         place.mkdir()
         try:
             yield place
@@ -75,12 +57,16 @@ def lay(project: Path, commit: str, tree: Path) -> None:
     Raises:
         Fault: git failed.
     """
-    try:
-        git(project, "worktree", "add", "--force", "--detach", str(tree), commit)
-    except Fault:
-        shutil.rmtree(tree, ignore_errors=True)
-        git(project, "clone", "--shared", "--no-checkout", "--quiet", str(project), str(tree))
-        git(tree, "checkout", "--quiet", "--detach", commit)
+    repository = Repository(project)
+    if repository.ask("worktree", "add", "--force", "--detach", str(tree), commit) is not None:
+        return
+    shutil.rmtree(tree, ignore_errors=True)
+    cloned = repository.ask("clone", "--shared", "--no-checkout", str(project), str(tree))
+    if cloned is None or Repository(tree).ask("checkout", "--detach", commit) is None:
+        raise Fault(
+            f"Git could not lay commit {commit[:12]}.",
+            "Run `git fsck` in the project; a shallow clone needs `git fetch --unshallow`.",
+        )
 
 
 def prune(project: Path) -> None:
@@ -102,5 +88,5 @@ def _remove(project: Path, place: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)  # the store's trees are read-only
     shutil.rmtree(place, ignore_errors=True)
-    git(project, "worktree", "prune")
+    Repository(project).ask("worktree", "prune")
     place.with_name(f"{place.name}.lock").unlink(missing_ok=True)

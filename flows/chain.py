@@ -18,8 +18,9 @@ from audit.errors import WrongUse
 from audit.keys import PUBLIC
 from flows.parameters import load
 from stages.planned import Planned, StageResult
+from stages.planning import CHAIN
 from stages.project import Machine, Place
-from stages.runner import CHAIN, Run
+from stages.runner import Run
 from stages.stage import Json
 from stages.store import publish_folder
 
@@ -202,8 +203,8 @@ def _first_vault(run: Run) -> None:
     from stages.ingest.params import IngestParams
     from stages.ingest.vault import check_place, create
 
-    place, ingest = run.place, run.sections["ingest"]
-    others = (place.project, *place.shared, place.ledger, place.keys, *run.sources)
+    place, ingest = run.place, run.planner.sections["ingest"]
+    others = (place.project, *place.shared, place.ledger, place.keys, *run.planner.sources)
     check_place(place.vault, others)
     had_one = (place.project / "data.dvc").exists() or run.recorder.knows("ingest")
     needs = isinstance(ingest, IngestParams) and ingest.pseudonym_key == "vault"

@@ -24,11 +24,19 @@ class Planned:
     notes: Json
     classes: dict[str, str]
     """Source digests of the classes that the parameters name."""
-    done: dict[str, Entry]
-    todo: list[str]
     started: float
-    workers: Workers | None = None
+    done: dict[str, Entry] = field(default_factory=dict)
+    todo: list[str] = field(default_factory=list)
+    """Units that were not here when the stage was planned."""
     ran: list[str] = field(default_factory=list)
+    """Units that had to run."""
+    workers: Workers | None = None
+    """The stage's own process, if it is numeric."""
+
+    @property
+    def digests(self) -> dict[str, Digest]:
+        """Unit → digest of its tree, once all are done."""
+        return {name: self.done[name].digest for name in sorted(self.units)}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,11 @@ class PlanContext(Generic[P]):
     """Folder of the project's vault; only `ingest` is given it."""
     measured: Mapping[str, Json] = field(default_factory=dict)
     """Stage → what was measured while it ran (with `looks`: the counted looks at the test split);
-    only `package` is given any."""
+    only `package` is given any, and the two below."""
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    """Stage → its gate, in the order of the chain."""
+    resolved: Json = field(default_factory=dict)
+    """Every section of the parameters that a stage takes, defaults included."""
 
 
 @dataclass(frozen=True)

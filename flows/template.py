@@ -17,7 +17,14 @@ from stages.project import Machine, Place
 
 LOCK = Path(__file__).resolve().parents[1] / "constraints.txt"
 """The lock of the Kette that runs."""
-IGNORE = ("/data", "/.kette/", "/releases/candidate/", "/releases/.candidate.*")
+IGNORE = (
+    "/data",
+    "/.kette/",
+    "/releases/*/",
+    "!/releases/environments/",
+    "/releases/environments/*/",
+)
+"""What DVC pins or a run rebuilds; the pins and manifests in `releases/` are committed."""
 
 
 def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:

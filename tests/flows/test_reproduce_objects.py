@@ -27,7 +27,8 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("world") / "project"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc" / "config").write_text(
-        '[core]\n    analytics = false\n    remote = shelf\n[remote "shelf"]\n    url = ../../shelf\n'
+        "[core]\n    analytics = false\n    remote = shelf\n"
+        '[remote "shelf"]\n    url = ../../shelf\n'
     )
     (project / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     for path, data in FILES.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.keys import public_keys
 from audit.ledger import Ledger
+from audit.reading import Selection
 from audit.show import rows
 from flows.chain import place_of
 from stages.project import Machine
@@ -34,7 +35,7 @@ def verify_ledger(project: Path) -> dict[str, Any]:
     }
 
 
-def show_ledger(project: Path, *, stage: str | None, since: int) -> list[dict[str, Any]]:
-    """The records, as rows."""
+def show_ledger(project: Path, selection: Selection) -> list[dict[str, Any]]:
+    """The selected records, as rows."""
     ledger, _ = _ledger(project)
-    return list(rows(ledger, stage=stage, since=since))
+    return rows(ledger, selection)

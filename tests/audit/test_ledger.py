@@ -35,7 +35,6 @@ from audit.ledger import Ledger
 from audit.merkle import Tree, leaf_hash
 from audit.place import placed
 from audit.record import Record
-from audit.show import rows
 
 SIGNER = new_signer()
 KEYS = keys_of(SIGNER)
@@ -325,32 +324,7 @@ def test_a_ledger_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "none", ORIGIN)
     assert list(ledger.read()) == []
     assert ledger.by_key() == {}
-    assert rows(ledger) == []
     assert not ledger.folder.exists()
-
-
-def test_rows_show_records_by_stage_and_from_an_index_on(ledger: Ledger) -> None:
-    refused = {"checks": [{"verdict": "passed"}, {"verdict": "refused"}]}
-    found = {"checks": [{"verdict": "passed with findings"}, {"verdict": "passed"}]}
-    ledger.append([look(), stage_run(8, stage="assess", gate=refused)], SIGNER)
-    ledger.append([stage_run(9, gate=found), stage_run(9, gate={"checks": []})], SIGNER)
-    assert rows(ledger, since=6, stage="assess") == [
-        {
-            "index": 7,
-            "time": "2026-01-01T00:00:09.000000Z",
-            "stage": "assess",
-            "unit": "unit-8",
-            "event": None,
-            "status": "ran",
-            "gate": "refused",
-            "key": sha(8),
-            "commit": "a" * 40,
-            "subjects": 1,
-        }
-    ]
-    assert [row["event"] for row in rows(ledger, since=5)] == [None, "look", None, None, None]
-    gates = [row["gate"] for row in rows(ledger, since=5, stage="train")]
-    assert gates == [None, "passed with findings", "passed"]
 
 
 # --- verification ---------------------------------------------------------------------------------

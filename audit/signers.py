@@ -82,6 +82,16 @@ def new_in_keyring(uri: str) -> Signer:
     return KeyringSigner.open(uri)
 
 
+def forget(uri: str) -> None:
+    """Remove a private key from the system's keyring; a key elsewhere is its owner's to remove.
+
+    Raises:
+        Fault: if the keyring does not answer.
+    """
+    if uri.startswith(KEYRING):
+        KeyringSigner.remove(uri)
+
+
 def private_key(pem: bytes) -> PrivateKey:
     """A private key: Ed25519, or ECDSA on P-256.
 
@@ -161,6 +171,17 @@ class KeyringSigner(Signer):
 
         try:
             keyring.set_password(*_entry(uri), pem)
+        except KeyringError as error:
+            raise _no_keyring(error) from error
+
+    @classmethod
+    def remove(cls, uri: str) -> None:
+        import keyring
+        from keyring.errors import KeyringError
+
+        try:
+            if cls.stored(uri) is not None:
+                keyring.delete_password(*_entry(uri))
         except KeyringError as error:
             raise _no_keyring(error) from error
 

@@ -8,6 +8,7 @@ from securesystemslib.signer import Signer
 
 from audit.keys import load_or_create_signer
 from audit.ledger import Ledger
+from audit.slots import slot_of
 from flows.chain import place_of
 from stages.project import Machine, Place
 from stages.stage import Json
@@ -37,3 +38,9 @@ def signer_for(place: Place, machine: Machine, role: str) -> Signer:
 def record(ledger: Ledger, signer: Signer, statement: Json) -> int:
     """Append one statement; gives its index. It is on the disk, but behind the checkpoint."""
     return ledger.append(statement, signer)[0]
+
+
+def cover(ledger: Ledger, place: Place, machine: Machine) -> None:
+    """Sign a checkpoint over all records, if this machine holds the key that signs its runs."""
+    if slot_of(place.keys, "pipeline").public.exists():
+        ledger.checkpoint(signer_for(place, machine, "pipeline"))

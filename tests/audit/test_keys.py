@@ -21,13 +21,12 @@ from audit.errors import Refused, WrongUse
 from audit.keys import (
     PRIVATE,
     PUBLIC,
-    Slot,
-    fill,
     load_or_create_signer,
     load_public,
     public_keys,
     public_pem,
 )
+from audit.slots import Slot, fill
 
 
 @pytest.fixture

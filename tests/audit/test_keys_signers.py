@@ -13,8 +13,9 @@ from securesystemslib.signer import CryptoSigner, Signer
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.envelope import open_envelope, sign
 from audit.errors import Fault, Refused, WrongUse
-from audit.keys import Slot, fill, load_or_create_signer, load_public, public_pem
+from audit.keys import load_or_create_signer, load_public, public_pem
 from audit.signers import KeyringSigner, new_in_keyring, private_key, signer_at
+from audit.slots import Slot, fill
 
 keyring = pytest.importorskip("keyring")
 file_backend = pytest.importorskip("keyrings.alt.file")

@@ -1,0 +1,292 @@
+"""Enrolling, replacing and ending keys, each as a record that a custodian's key signs.
+
+Rules:
+
+- ROT-1  A replaced key's private half is removed only when the new key's enrolment and the old
+         one's end are on the disk, below a checkpoint that the new key signed.
+- ROT-2  Killed at any point, the same command goes on where it stopped: it makes no second key and
+         no second record.
+- ROT-3  A ledger always keeps an active key with the role `custodian`.
+- ROT-4  A key of this machine is ended by replacing it: what is signed here is signed by an active
+         key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import Key, Signer
+
+from audit.errors import WrongUse
+from audit.key_events import ROLES, enrolled, possess, retired, revoked
+from audit.key_states import KeyState, keeps_custodian, key_states, named
+from audit.ledger import Ledger
+from audit.public_keys import load_public
+from audit.signers import signer_at
+from audit.slots import SIGNER, Slot, empty, fill, forsake, install, slot_of, take_place
+from flows.ledger import cover, record
+from stages.project import Machine, Place
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A project's ledger and keys, opened for a custodian's work."""
+
+    ledger: Ledger
+    place: Place
+    machine: Machine
+    custodian_uri: str | None = None
+    """Where the custodian's key lies; null: this machine's key of that role."""
+
+    def states(self) -> dict[str, KeyState]:
+        """Each key of the ledger."""
+        return key_states(self.ledger.records())
+
+    def custodian(self) -> Signer:
+        """The custodian's signer.
+
+        Raises:
+            WrongUse, Refused, Fault: as `audit.signers.signer_at`; WrongUse if the key is no
+                active custodian's in the ledger.
+        """
+        slot = slot_of(self.place.keys, "custodian")
+        if self.custodian_uri is not None:
+            signer = signer_at(self.custodian_uri)
+        elif slot.complete or (slot.public.exists() and self.machine.signer is not None):
+            signer = fill(slot, self.machine.signer if slot.name == SIGNER else None)
+        else:
+            raise _no_custodian()
+        state = self.states().get(signer.public_key.keyid)
+        if state is None or not state.active or "custodian" not in state.roles:
+            raise _no_custodian()
+        return signer
+
+
+def listed(desk: Desk) -> list[Json]:
+    """One row a key, in order of enrolment."""
+    here = {load_public(path).keyid: path.stem for path in sorted(desk.place.keys.glob("*.pub"))}
+    return [
+        {
+            "keyid": state.keyid,
+            "keytype": state.keytype,
+            "holder": state.holder,
+            "roles": list(state.roles),
+            "state": state.state,
+            "since": state.since,
+            "until": state.until,
+            "reason": state.reason,
+            "here": here.get(state.keyid),
+        }
+        for state in desk.states().values()
+    ]
+
+
+def enroll(
+    desk: Desk, roles: Sequence[str], holder: str, *, public: Path | None, uri: str | None
+) -> tuple[int, str]:
+    """Let a further key sign.
+
+    Args:
+        desk: ledger and keys.
+        roles: what it may sign.
+        holder: printed name of the person, or name of the machine, that has it.
+        public: its public key (PEM). Alone: another's key, for which the custodian vouches.
+        uri: where this machine finds the private key. Without both, a new key is made here, for
+            one role.
+
+    Returns:
+        Index of the record, and the key's id.
+
+    Raises:
+        WrongUse: for roles that are none, or already have a key on this machine.
+    """
+    _check_roles(roles)
+    given = load_public(public) if public is not None else None
+    if given is not None and uri is None:
+        done = _enroll(desk, given, roles, holder, possession=None)
+        cover(desk.ledger, desk.place, desk.machine)
+        return done
+    if uri is None and len(roles) != 1:
+        raise WrongUse(
+            "A key made here is for one role.", "Name one role, or where a key lies with `--key`."
+        )
+    signer, *_ = [install(Slot(desk.place.keys, role), uri, given) for role in roles]
+    proof = possess(signer, roles, holder)
+    done = _enroll(desk, signer.public_key, roles, holder, possession=proof)
+    cover(desk.ledger, desk.place, desk.machine)
+    return done
+
+
+def rotate(
+    desk: Desk,
+    role: str,
+    reason: str,
+    *,
+    uri: str | None = None,
+    public: Path | None = None,
+    roles: Sequence[str] | None = None,
+    replaces: str | None = None,
+    compromised: bool = False,
+) -> tuple[int, str, str]:
+    """Put a new key in the place of this machine's key (ROT-1, ROT-2).
+
+    Args:
+        desk: ledger and keys.
+        role: the role whose key on this machine is replaced.
+        reason: why, for the record.
+        uri: where the new key lies; default: a new file.
+        public: its public key (PEM), where the URI's scheme does not tell it.
+        roles: the new key's roles; default: the old one's.
+        replaces: the old key's id, where it is no more on this machine: a lost key.
+        compromised: the old key is revoked, not retired.
+
+    Returns:
+        Index of the enrolment, and the ids of the old and the new key.
+
+    Raises:
+        WrongUse: if the old key is not an active one of the ledger, the new one is the old one, or
+            no custodian's key would be left (ROT-3).
+    """
+    slot, states = slot_of(desk.place.keys, role), desk.states()
+    old = _replaced(slot, states, replaces)
+    roles = tuple(roles or old.roles)
+    _check_replacing(slot, roles, states, old)
+    # 1. Make the new key, beside the old one; a key that is there already is taken.
+    if slot.next.complete or not slot.next.public.exists():
+        given = load_public(public) if public is not None else None
+        new = install(slot.next, uri, given)
+        if new.public_key.keyid == old.keyid:
+            forsake(slot.next)
+            raise WrongUse("The new key is the old one.", "Name a place where another key is.")
+        # 2. Record it, then the old one's end; what is recorded already is not recorded again.
+        if new.public_key.keyid not in states:
+            proof = possess(new, roles, old.holder)
+            _enroll(desk, new.public_key, roles, old.holder, possession=proof)
+        if old.active:
+            _end(desk, old.keyid, reason, compromised=compromised)
+        # 3. Sign a checkpoint over both: with the new key, if it is the one that does (ROT-1).
+        if slot.name == SIGNER:
+            desk.ledger.checkpoint(new)
+        else:
+            cover(desk.ledger, desk.place, desk.machine)
+    # 4. Only now the old private key goes.
+    key = load_public(slot.next.public)
+    take_place(slot)
+    return desk.states()[key.keyid].since, old.keyid, key.keyid
+
+
+def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int, str]:
+    """Retire a key, or revoke a compromised one.
+
+    Args:
+        desk: ledger and keys.
+        keyid: its id, or the first digits of it.
+        reason: why, for the record.
+        compromised: revoke it.
+
+    Returns:
+        Index of the record, and the key's id.
+
+    Raises:
+        WrongUse: if it has ended already, is this machine's key (ROT-4) or the last custodian's
+            (ROT-3).
+    """
+    states = desk.states()
+    state = named(states, keyid)
+    slots = [
+        Slot(path.parent, path.stem)
+        for path in sorted(desk.place.keys.glob("*.pub"))
+        if load_public(path).keyid == state.keyid
+    ]
+    if any(slot.name == SIGNER for slot in slots):
+        raise WrongUse(
+            "This is the key that this machine signs with.",
+            "Replace it: `kette keys rotate`, with `--compromised` if others may have it.",
+        )
+    if state.active or (compromised and state.state == "retired"):
+        if "custodian" in state.roles and not keeps_custodian(states, without=state.keyid):
+            raise _last_custodian()
+        index = _end(desk, state.keyid, reason, compromised=compromised)
+        cover(desk.ledger, desk.place, desk.machine)
+    elif slots and state.until is not None:
+        index = state.until  # the same command again: only the key here is left
+    else:
+        raise WrongUse(f"This key is {state.state} already.", "Nothing is to be done.")
+    for slot in slots:
+        empty(slot)
+    return index, state.keyid
+
+
+def _enroll(
+    desk: Desk, key: Key, roles: Sequence[str], holder: str, *, possession: str | None
+) -> tuple[int, str]:
+    known = desk.states().get(key.keyid)
+    if known is not None:
+        if known.active and set(known.roles) == set(roles) and known.holder == holder.strip():
+            return known.since, key.keyid  # the same command again
+        raise WrongUse(
+            "This key is in the ledger already, with other roles, another holder, or ended.",
+            "Make a new key: one key has one holder and one set of roles.",
+        )
+    event = enrolled(key, roles, holder, datetime.now(UTC), possession=possession)
+    return record(desk.ledger, desk.custodian(), event), key.keyid
+
+
+def _end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> int:
+    kind: Callable[[str, str, datetime], Json] = revoked if compromised else retired
+    return record(desk.ledger, desk.custodian(), kind(keyid, reason, datetime.now(UTC)))
+
+
+def _replaced(slot: Slot, states: dict[str, KeyState], keyid: str | None) -> KeyState:
+    """The key that a slot's next one takes the place of."""
+    if keyid is None:
+        here = load_public(slot.public).keyid if slot.public.exists() else None
+        if here is None or here not in states:
+            raise WrongUse(
+                "This machine's key is not in the ledger.",
+                "Name the key that is replaced with `--replaces KEYID` (see `kette keys list`).",
+            )
+        state = states[here]
+    else:
+        state = named(states, keyid)
+    if not state.active and not slot.next.public.exists():
+        raise WrongUse(f"This key is {state.state} already.", "Name an active one.")
+    return state
+
+
+def _check_replacing(
+    slot: Slot, roles: Sequence[str], states: dict[str, KeyState], old: KeyState
+) -> None:
+    _check_roles(roles)
+    if slot.name == SIGNER and "pipeline" not in roles:
+        raise WrongUse(
+            "This machine's own key signs its runs: it needs the role `pipeline`.",
+            "Name `pipeline` among the roles.",
+        )
+    if "custodian" not in roles and not keeps_custodian(states, without=old.keyid):
+        raise _last_custodian()
+
+
+def _check_roles(roles: Sequence[str]) -> None:
+    if not roles or set(roles) - set(ROLES):
+        raise WrongUse("A key needs roles.", f"Name one or more of: {', '.join(ROLES)}.")
+
+
+def _no_custodian() -> WrongUse:
+    return WrongUse(
+        "Enrolling, replacing and ending keys needs a custodian's key.",
+        "Name the one that is kept elsewhere with `--custodian URI`.",
+    )
+
+
+def _last_custodian() -> WrongUse:
+    return WrongUse(
+        "No custodian's key would be left, and none could be enrolled again.",
+        "Enroll another key with the role `custodian` first.",
+    )

@@ -5,7 +5,7 @@ Rules:
 - ENV-1  The environment that runs now is used again if it is the lock's, distribution by
          distribution.
 - ENV-2  Else one is made below `KETTE_HOME/environments/`, named by the lock: from the release's
-         archived wheels without any network, or by pip from the lock.
+         archive of wheels and interpreter without any network, or by pip from the lock.
 - ENV-3  One that was cut off while it was made is made again; two that need the same one make it
          once.
 """
@@ -14,21 +14,23 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from audit.errors import Fault, WrongUse
+from flows.environment_archive import INTERPRETER, WHEELS, unpack_interpreter
 from stages.artifact import Digest
 from stages.lock import check_environment, lock_digest, normal_name, read_lock
 
 Say = Callable[[str, float], None]
-How = Literal["running", "kept", "wheelhouse", "pip"]
+How = Literal["running", "kept", "archive", "pip"]
 _STAMP = "kette-lock"
 
 
@@ -40,19 +42,27 @@ class Environment:
     how: How
     """`running`: this one; `kept`: made before; else what it was made from."""
     lock: Digest
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """That the interpreter needs to start."""
 
 
 def environment_for(
-    lock: Path, *, running: Path, python: str, home: Path, wheels: Path | None, say: Say
+    lock: Path,
+    *,
+    running: Path,
+    python: str,
+    home: Path,
+    archive: Callable[[], Path | None],
+    say: Say,
 ) -> Environment:
     """Find or make the environment of a lock.
 
     Args:
         lock: `constraints.txt` of the release.
-        running: the lock that this environment is held against by every run.
+        running: the lock that every run here is held against.
         python: version of the interpreter that the release was made with, such as `3.11.7`.
         home: KETTE_HOME.
-        wheels: folder of the release's archived wheels, if it has one.
+        archive: fetches the release's archived environment, if it has one.
         say: progress.
 
     Raises:
@@ -61,17 +71,22 @@ def environment_for(
     """
     pins = read_lock(lock)
     digest = lock_digest(pins)
-    minor = ".".join(python.split(".")[:2])
-    if minor == f"{sys.version_info.major}.{sys.version_info.minor}" and _runs(pins, running):
+    if _minor(python) == _minor(platform.python_version()) and _runs(pins, running):
         return Environment(Path(sys.executable), "running", digest)
     folder = home / "environments" / digest[:12]
     with _alone(folder):
-        if _stamp(folder) == digest:
-            return Environment(folder / "bin" / "python", "kept", digest)
-        say(f"making the environment of lock {digest[:12]}", 0.0)
-        _make(folder, _interpreter(minor), _requirements(pins, wheels))
-        (folder / _STAMP).write_text(f"{digest}\n", encoding="utf-8")
-    return Environment(folder / "bin" / "python", "wheelhouse" if wheels else "pip", digest)
+        how: How = "kept"
+        if _stamp(folder) != digest:
+            say(f"making the environment of lock {digest[:12]}", 0.0)
+            archived = archive()
+            how = "archive" if archived else "pip"
+            _make(folder, python, pins, archived)
+            (folder / _STAMP).write_text(f"{digest}\n", encoding="utf-8")
+    return Environment(folder / "venv" / "bin" / "python", how, digest, _libraries(folder))
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 def _runs(pins: dict[str, str], running: Path) -> bool:
@@ -84,16 +99,29 @@ def _runs(pins: dict[str, str], running: Path) -> bool:
     return same
 
 
-def _requirements(pins: dict[str, str], wheels: Path | None) -> list[str]:
-    """What pip is asked for: the archived wheels that the lock pins, or the whole lock.
+def _make(folder: Path, python: str, pins: dict[str, str], archive: Path | None) -> None:
+    """A virtual environment with exactly these distributions (ENV-2)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    asked = _wheels(pins, archive) if archive else [f"{n}=={v}" for n, v in sorted(pins.items())]
+    interpreter = _interpreter(folder, python, archive)
+    variables = _libraries(folder)
+    _call([str(interpreter), "-m", "venv", str(folder / "venv")], variables)
+    offline = ["--no-index"] if archive else []
+    _call([
+        str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps",
+        "--disable-pip-version-check", *offline, *asked,
+    ], variables)  # fmt: skip
+
+
+def _wheels(pins: dict[str, str], archive: Path) -> list[str]:
+    """The archived wheels that the lock pins.
 
     Raises:
-        Fault: an archived wheel is not the lock's.
+        Fault: there are none.
     """
-    if wheels is None:
-        return [f"{name}=={version}" for name, version in sorted(pins.items())]
     asked = []
-    for path in sorted(wheels.glob("*.whl")):
+    for path in sorted((archive / WHEELS).glob("*.whl")):
         name, version = path.name.split("-")[:2]
         pinned = pins.get(normal_name(name))
         if pinned is not None and pinned in (version, version.split("+", 1)[0]):
@@ -101,51 +129,49 @@ def _requirements(pins: dict[str, str], wheels: Path | None) -> list[str]:
     if not asked:
         raise Fault(
             "The release's archive of wheels holds none that its lock pins.",
-            "Fetch the release again, or delete the archive to install from the network.",
+            "Fetch the archive again from where the release was published.",
         )
     return asked
 
 
-def _interpreter(minor: str) -> str:
-    """An interpreter of that version.
+def _interpreter(folder: Path, python: str, archive: Path | None) -> Path:
+    """This interpreter if it is the release's, else the archived one, else one of that version.
 
     Raises:
         WrongUse: none is here.
     """
-    if minor == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return sys.executable
-    found = shutil.which(f"python{minor}")
+    if python == platform.python_version():
+        return Path(sys.executable)
+    if archive and (archive / INTERPRETER).is_file():
+        return unpack_interpreter(archive / INTERPRETER, folder / "interpreter")
+    if _minor(python) == _minor(platform.python_version()):
+        return Path(sys.executable)
+    found = shutil.which(f"python{_minor(python)}")
     if found is None:
         raise WrongUse(
-            f"The release was made with Python {minor}, and there is no `python{minor}` here.",
-            f"Install Python {minor}, so that `python{minor}` is on PATH.",
+            f"The release was made with Python {_minor(python)}, and there is no "
+            f"`python{_minor(python)}` here.",
+            "Install that version of Python, so that it is on PATH.",
         )
-    return found
+    return Path(found)
 
 
-def _make(folder: Path, interpreter: str, requirements: list[str]) -> None:
-    """A virtual environment with exactly these distributions."""
-    shutil.rmtree(folder, ignore_errors=True)
-    _call([interpreter, "-m", "venv", str(folder)])
-    network = [] if not _files(requirements) else ["--no-index"]
-    _call([
-        str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps",
-        "--no-compile", "--disable-pip-version-check", *network, *requirements,
-    ])  # fmt: skip
+def _libraries(folder: Path) -> dict[str, str]:
+    """What the archived interpreter needs to find its libraries."""
+    libraries = folder / "interpreter" / "lib"
+    return {"LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else {}
 
 
-def _files(requirements: list[str]) -> bool:
-    return all(path.endswith(".whl") for path in requirements)
-
-
-def _call(command: list[str]) -> None:
+def _call(command: list[str], variables: Mapping[str, str]) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**clean, **variables}
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise Fault(
             f"The release's environment could not be made: {lines[-1].rstrip('.')}.",
-            "Mend what pip says, then try again; an archive of wheels needs no network.",
+            "Mend what pip says, then try again; an archived environment needs no network.",
         )
 
 

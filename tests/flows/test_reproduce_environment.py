@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from audit.errors import Fault, WrongUse
+from flows import environment_archive
 from flows.environment import Environment, environment_for
+from stages.archive import write_zip
 from stages.lock import lock_digest, read_lock
 
 PYTHON = platform.python_version()
@@ -22,7 +25,8 @@ PYTHON = platform.python_version()
 
 def wheel(folder: Path, name: str, version: str) -> Path:
     """A wheel of one module, as small as one can be."""
-    folder.mkdir(exist_ok=True)
+    folder = folder / "wheels"
+    folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     members = {
         f"{name}.py": f'VERSION = "{version}"\n',
@@ -51,7 +55,7 @@ def lock(tmp_path: Path) -> Path:
 
 
 def find(
-    lock: Path, tmp_path: Path, wheels: Path | None, *, running: Path | None = None,
+    lock: Path, tmp_path: Path, archive: Path | None, *, running: Path | None = None,
     python: str = PYTHON, told: list[str] | None = None,
 ) -> Environment:  # fmt: skip
     said = told if told is not None else []
@@ -60,7 +64,7 @@ def find(
         running=running or tmp_path / "no-lock",
         python=python,
         home=tmp_path / "home",
-        wheels=wheels,
+        archive=lambda: archive,
         say=lambda text, fraction: said.append(text),
     )
 
@@ -89,22 +93,22 @@ def test_archived_wheels_make_the_environment_once_without_a_network(
     lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
-    wheels = tmp_path / "wheels"
-    wheel(wheels, "kette_tiny", "1.0")
-    wheel(wheels, "kette_other", "2.0")
-    wheel(wheels, "kette_stray", "3.0")  # not of the lock
+    archive = tmp_path / "archive"
+    wheel(archive, "kette_tiny", "1.0")
+    wheel(archive, "kette_other", "2.0")
+    wheel(archive, "kette_stray", "3.0")  # not of the lock
     made: list[Environment] = []
     told: list[str] = []
 
     def work() -> None:
-        made.append(find(lock, tmp_path, wheels, told=told))
+        made.append(find(lock, tmp_path, archive, told=told))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(one.how for one in made) == ["kept", "wheelhouse"]
+    assert sorted(one.how for one in made) == ["archive", "kept"]
     assert len(told) == 1
     code = "import kette_tiny, kette_other; print(kette_tiny.VERSION, kette_other.VERSION)"
     done = subprocess.run([made[0].python, "-c", code], capture_output=True, text=True, check=True)
@@ -114,14 +118,31 @@ def test_archived_wheels_make_the_environment_once_without_a_network(
     )
     assert stray.returncode == 1
     # Cut off before its stamp: made again.
-    (made[0].python.parents[1] / "kette-lock").unlink()
-    assert find(lock, tmp_path, wheels).how == "wheelhouse"
+    (made[0].python.parents[2] / "kette-lock").unlink()
+    assert find(lock, tmp_path, archive).how == "archive"
+
+
+@pytest.mark.slow
+@pytest.mark.rule("ENV-2")
+def test_the_archived_interpreter_runs_what_was_made_with_another_one(
+    lock: Path, tmp_path: Path
+) -> None:
+    wheel(tmp_path / "archive", "kette_tiny", "1.0")
+    parts = ((name, path.read_bytes) for name, path in environment_archive._parts())
+    write_zip(tmp_path / "archive" / "interpreter.zip", parts)
+    found = find(lock, tmp_path, tmp_path / "archive", python="3.2.6")
+    code = "import sys, ssl, kette_tiny; print(sys.base_prefix)"
+    done = subprocess.run(
+        [found.python, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, **found.variables},
+    )  # fmt: skip
+    assert done.stdout.strip() == str(found.python.parents[2] / "interpreter")
 
 
 def test_an_archive_without_the_locks_wheels_is_told(lock: Path, tmp_path: Path) -> None:
-    wheel(tmp_path / "wheels", "kette_tiny", "9.9")
+    wheel(tmp_path / "archive", "kette_tiny", "9.9")
     with pytest.raises(Fault, match="none that its lock pins"):
-        find(lock, tmp_path, tmp_path / "wheels")
+        find(lock, tmp_path, tmp_path / "archive")
 
 
 def test_an_absent_interpreter_is_named(lock: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -236,12 +236,6 @@ _Loader.yaml_implicit_resolvers = {
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-
-
-def class_of(environment: Mapping[str, Any], isa: tuple[str, ...]) -> MachineClass:
-    """The machine's class, of `stages.lock.environment()` and its vector instruction sets."""
-    names = ("system", "machine", "libc", "python", "torch", "processor")
-    return MachineClass(**{name: environment[name] for name in names}, isa=tuple(sorted(isa)))
 
 
 def retention(years: int, released_at: datetime) -> Retention:

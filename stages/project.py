@@ -38,6 +38,8 @@ class Machine(BaseModel):
     """Folders and archives of incoming studies; the variable separates them as PATH does."""
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, le=64)
     """Processes that work on units at the same time."""
+    loader_workers: int = Field(default=0, ge=0, le=16)
+    """Processes that draw patches while the network trains; 0: the training process itself."""
     schedule: str = "0 3 * * *"
     """Cron expression of the scheduled chain (`kette serve`)."""
     signer: str | None = None
@@ -68,7 +70,7 @@ class Machine(BaseModel):
         try:
             if file.is_file():
                 values.update(tomllib.loads(file.read_text("utf-8")))
-            for name in ("workers", "schedule", "signer", "mirror", "tsa"):
+            for name in ("workers", "loader_workers", "schedule", "signer", "mirror", "tsa"):
                 if text := os.environ.get(f"KETTE_{name.upper()}"):
                     values[name] = text
             if text := os.environ.get("KETTE_SOURCE"):

@@ -109,7 +109,7 @@ class Recorder:
             inputs=entry.parts["inputs"],
             commit=self._commit,
             lock=self._lock,
-            environment=self._environment,
+            environment=self._environment | entry.environment,
             findings={**entry.findings, **differs, **replayed},
             measured=entry.measured,
             gate=None if entry.unit else entry.gate.model_dump(mode="json"),

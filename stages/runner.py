@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -52,6 +53,7 @@ class Run:
         self.say = say
         self.place = planner.place
         self.store = planner.store
+        self.lock = planner.lock
         self.results: dict[str, StageResult] = {}
         self.keys: list[Digest] = []
         """Keys of all that this run's chain stands on, in order."""
@@ -136,6 +138,7 @@ class Run:
         A second try after a fault finds what the first one made.
         """
         job = self.planner.job(planned, name, self.results)
+        job = replace(job, loader_workers=self.machine.loader_workers)
         entry = self._held(job.key)
         if entry is None:
             entry = self._settle(self._pool(planned).do(job), "ran")

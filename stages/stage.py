@@ -130,6 +130,8 @@ class RunContext(Generic[P]):
     """An empty folder; what is written below it is the unit's output."""
     say: Callable[[str, float], None] = lambda text, fraction: None
     """Progress: a short text without identifiers, and the fraction done in [0, 1]."""
+    loader_workers: int = 0
+    """Processes that a unit may start to prepare its data; they decide no bit."""
 
 
 @dataclass(frozen=True)

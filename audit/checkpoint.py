@@ -103,6 +103,15 @@ def open_checkpoint(raw: bytes, origin: str, keys: Mapping[str, Key]) -> Checkpo
     raise Refused("The checkpoint is signed by an unknown key.", _REMEDY)
 
 
+def read_checkpoint(raw: bytes) -> Checkpoint:
+    """What a note claims, without its signature verified: for looking up, never for proof.
+
+    Raises:
+        Refused: if the bytes are no signed checkpoint.
+    """
+    return _parse(raw)[0]
+
+
 def origin_of(raw: bytes) -> str:
     """The origin that a note claims, for a verifier who was told a key but no origin."""
     return raw.split(b"\n", 1)[0].decode(errors="replace")

@@ -28,7 +28,7 @@ from audit.ledger import Ledger
 from audit.public_keys import load_public
 from audit.signers import signer_at
 from audit.slots import SIGNER, Slot, empty, fill, forsake, install, slot_of, take_place
-from flows.ledger import cover, record
+from flows.ledger import cover, record, signer_for
 from stages.project import Machine, Place
 
 Json = dict[str, Any]
@@ -55,14 +55,16 @@ class Desk:
             WrongUse, Refused, Fault: as `audit.signers.signer_at`; WrongUse if the key is no
                 active custodian's in the ledger.
         """
-        slot = slot_of(self.place.keys, "custodian")
+        slot, states = slot_of(self.place.keys, "custodian"), self.states()
+        if not states:  # a new ledger enrolls its first signer, with all roles
+            return signer_for(self.place, self.machine, "custodian")
         if self.custodian_uri is not None:
             signer = signer_at(self.custodian_uri)
         elif slot.complete or (slot.public.exists() and self.machine.signer is not None):
             signer = fill(slot, self.machine.signer if slot.name == SIGNER else None)
         else:
             raise _no_custodian()
-        state = self.states().get(signer.public_key.keyid)
+        state = states.get(signer.public_key.keyid)
         if state is None or not state.active or "custodian" not in state.roles:
             raise _no_custodian()
         return signer

@@ -15,9 +15,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.manifest import ReleaseManifest
+from audit.errors import Refused
+from flows.manifest import Archive, ReleaseManifest
 from flows.objects import Objects
-from stages.artifact import digest_file
+from stages.artifact import Manifest, digest_file
 from stages.dataset.links import link
 
 
@@ -91,6 +92,28 @@ def lay_data(objects: Objects, pin: str, data: Path, erased: Collection[str]) ->
         missing=tuple(path for path in missing if path.partition("/")[0] not in gone),
         erased=tuple(sorted(gone)),
     )
+
+
+def lay_folder(objects: Objects, archive: Archive, folder: Path) -> Path | None:
+    """Lay an archived environment; None where its bytes are not to be had.
+
+    Raises:
+        Refused: they are not what the manifest says.
+    """
+    listing = objects.listing(archive.md5)
+    if listing is None:
+        return None
+    for path, name in listing.items():
+        source = objects.get(name, beside=objects.project / archive.path / path)
+        if source is None:
+            return None
+        link(source, folder / path)
+    if Manifest.of(folder).digest != archive.tree:
+        raise Refused(
+            "The archived environment is not what the release's manifest says.",
+            "Fetch it again from where the release was published.",
+        )
+    return folder
 
 
 def _differs(path: Path, sha256: str, size: int) -> bool:

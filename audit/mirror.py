@@ -20,14 +20,13 @@ Rules:
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from audit import durable, layout
-from audit.checkpoint import LIMIT_BYTES, Checkpoint
+from audit.checkpoint import LIMIT_BYTES, Checkpoint, read_checkpoint
 from audit.elsewhere import Elsewhere
 from audit.errors import Refused
 from audit.ledger import Ledger
@@ -37,10 +36,6 @@ KEPT = "checkpoints"
 """Folder of all mirrored checkpoints."""
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,17}")
-_NOTE = re.compile(
-    rb"(?P<origin>[!-~]+)\n(?P<size>0|[1-9][0-9]{0,17})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
-    rb"\n\xe2\x80\x94 [^ \n]+ [A-Za-z0-9+/]+=*\n"
-)
 _REMEDY = (
     "Find out who cut or replaced the ledger, then restore it from the mirror; never make a new "
     "mirror over this one."
@@ -72,11 +67,7 @@ def mirror(ledger: Ledger, url: str, *, stamps: Path | None = None) -> Mirrored:
     """
     there = Elsewhere(url)
     note = ledger.signed_checkpoint()
-    now, last = _claim(note), _newest(there)
-    if now is None:
-        raise Refused(
-            "The ledger's checkpoint is no signed checkpoint.", "Run `kette audit verify`."
-        )
+    now, last = read_checkpoint(note), _newest(there)
     if last is not None:
         _check_extends(ledger, now, last)
     # 1. Records and tiles that the mirror's checkpoint does not cover, in this order (MIR-2).
@@ -117,9 +108,10 @@ def _newest(there: Elsewhere) -> Checkpoint | None:
     named = (path.rpartition("/")[2] for path in there.sizes(KEPT))
     sizes = sorted((int(name) for name in named if _SIZE.fullmatch(name)), reverse=True)
     for path in (*(f"{KEPT}/{size}" for size in sizes), layout.CHECKPOINT):
-        note = _claim(there.read(path, LIMIT_BYTES + 1) or b"")
-        if note is not None:
-            return note
+        try:
+            return read_checkpoint(there.read(path, LIMIT_BYTES + 1) or b"")
+        except Refused:
+            continue
     return None
 
 
@@ -181,12 +173,3 @@ def _check_open(path: str, held: Collection[str], last: Checkpoint | None) -> No
         raise Refused(
             f"The mirror's copy of record {first} and those after it is of another length.", _REMEDY
         )
-
-
-def _claim(note: bytes) -> Checkpoint | None:
-    """What a whole note says of the tree; whose word it is, `Ledger.verify` decides."""
-    match = _NOTE.fullmatch(note)
-    if match is None:
-        return None
-    root = base64.b64decode(match["root"])
-    return Checkpoint(match["origin"].decode(), int(match["size"]), root)

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from securesystemslib.signer import Signer
 
-from audit import durable
+from audit import durable, layout
+from audit.checkpoint import read_checkpoint
 from audit.errors import KetteError
 from audit.ledger import Ledger
 from audit.mirror import mirror
@@ -35,7 +36,9 @@ def leave(ledger: Ledger, signer: Signer, place: Place, machine: Machine) -> lis
     Returns:
         What failed, a sentence each; it is recorded and told already (OTH-1).
     """
-    failed = []
+    failed: list[str] = []
+    if not (ledger.folder / layout.CHECKPOINT).exists():
+        return failed  # a run that ended before its first record
     for rule, act in (("TST-1", _stamp), ("MIR-3", _mirror)):
         try:
             act(ledger, place, machine)
@@ -54,7 +57,7 @@ def _stamp(ledger: Ledger, place: Place, machine: Machine) -> None:
     if machine.tsa is None:
         return
     note = ledger.signed_checkpoint()
-    kept = place.checkpoints / note.split(b"\n")[1].decode()
+    kept = place.checkpoints / str(read_checkpoint(note).size)
     token = kept.with_name(kept.name + SUFFIX)
     if token.exists() and kept.read_bytes() == note:
         return

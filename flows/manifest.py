@@ -4,7 +4,7 @@ Rules:
 
 - MAN-1  It is YAML in one canonical form: `load(m.dump()) == m`, and a file of any other bytes is
          refused. Its digest is the SHA-256 of the file.
-- MAN-2  Fields have fixed order; what is named by a key is sorted by it.
+- MAN-2  Fields have fixed order; files are sorted by path, stages stand in the order of the chain.
 - MAN-3  A manifest of another schema version than this program's is refused by its number.
 - MAN-4  No path of the machine, no person's name but a signer's, no secret.
 

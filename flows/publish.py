@@ -33,6 +33,7 @@ from flows.ledger import record, signer_for
 from flows.manifest import ReleaseManifest, load
 from flows.release_files import build, pending
 from flows.releasing import RELEASED, Releasing
+from stages.dataset.pin import prepare
 from stages.project import run_lock
 from stages.store import write_whole
 
@@ -74,6 +75,7 @@ def publish(work: Releasing, candidates: Candidates, *, archive: bool, say: Say)
     work.require_free()
     commit = work.committed()
     if commit is None:
+        prepare(work.project)  # what DVC keeps to itself is ignored by git from here on
         work.require_source()
         manifest = pending(work, archive=archive)
         if manifest is None:

@@ -30,7 +30,7 @@ from flows.releasing import Releasing
 from flows.source_archive import NAME as SOURCE
 from flows.source_archive import write_source
 from stages.artifact import Manifest
-from stages.dataset.pin import add, pinned_out, prepare
+from stages.dataset.pin import add, pinned_out
 from stages.lock import read_lock
 from stages.store import publish_folder, sync_folder, write_whole
 
@@ -47,10 +47,9 @@ def build(
     work.require_ledger()
     found = approvals(entries(work.ledger, Selection(event="signature")), candidate.sha256)
     require_approvals(found, wanted.approvals, candidate.bundle)
-    # 2. The folder, whole or not at all; then what DVC needs to find.
+    # 2. The folder, whole or not at all.
     step("files")
     checkpoint = _lay(work, candidate, [approval.index for approval in found])
-    prepare(work.project)
     # 3. The environment, which later releases of the same lock share.
     step("environment")
     environment = _environment(work) if archive else None
@@ -61,6 +60,7 @@ def build(
     step("manifest")
     manifest = _manifest(work, candidate, found, environment=environment, checkpoint=checkpoint)
     write_whole(work.manifest, manifest.dump())
+    work.manifest.chmod(0o644)
     return manifest
 
 

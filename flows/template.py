@@ -20,11 +20,14 @@ LOCK = Path(__file__).resolve().parents[1] / "constraints.txt"
 IGNORE = (
     "/data",
     "/.kette/",
-    "/releases/*/",
+    "/releases/?*/",
     "!/releases/environments/",
-    "/releases/environments/*/",
+    "/releases/environments/?*/",
 )
-"""What DVC pins or a run rebuilds; the pins and manifests in `releases/` are committed."""
+"""What DVC pins or a run rebuilds; the pins and manifests in `releases/` are committed.
+
+`?*`, not `*`: DVC's matcher lets `/releases/*/` hide `releases/` itself, and would push no release.
+"""
 
 
 def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.errors import Refused
+from audit.keys import public_keys
 from audit.statement import event
 from flows.git import Repository
 from flows.history import history, standing
@@ -62,7 +63,7 @@ def reproduce(
     repository, known = Repository(place.project), history(ledger)
     reference = resolve(repository, place.name, ref)
     manifest = reference.manifest
-    signer = _signer(repository, reference, known.keys)
+    signer = _signer(repository, reference, known.keys | public_keys(place.keys).keys())
     differs = class_differences(manifest.machine_class, machine_class())
     asked = expected(asked, differs)
     objects = Objects(place.project)
@@ -115,8 +116,8 @@ def _signer(repository: Repository, reference: Reference, known: set[str]) -> st
             "Fetch the tag again from where the release was published.",
         )
     if key.keyid in known:
-        return f"Signed by the key {key.keyid[:12]}, which the project's ledger knows."
-    return f"Signed by the key {key.keyid[:12]}, which no ledger on this machine knows."
+        return f"Signed by the key {key.keyid[:12]}, which this machine knows for the project."
+    return f"Signed by the key {key.keyid[:12]}, which this machine does not know: compare it with the manufacturer's."
 
 
 def _evidence(retrieved: Retrieved, manifest: ReleaseManifest) -> Iterator[str]:

@@ -12,6 +12,7 @@ from helpers_project import git
 
 from flows.objects import Objects, md5_of
 from flows.retrieval import Dataset, lay_data
+from flows.template import IGNORE
 
 FILES = {
     "splits.parquet": b"splits",
@@ -34,9 +35,12 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, data in FILES.items():
         (project / "data" / path).parent.mkdir(parents=True, exist_ok=True)
         (project / "data" / path).write_bytes(data)
+    (project / ".gitignore").write_text("".join(f"{line}\n" for line in IGNORE))
+    (project / "releases" / "1.0.0").mkdir(parents=True)
+    (project / "releases" / "1.0.0" / "report.html").write_bytes(b"report")
     git(project, "init", "--quiet")
     dvc = [sys.executable, "-W", "ignore", "-m", "dvc"]
-    for words in (["add", "-q", "data"], ["push", "-q"]):
+    for words in (["add", "-q", "data", "releases/1.0.0"], ["push", "-q"]):
         subprocess.run([*dvc, *words], cwd=project, check=True, capture_output=True)
     return project
 
@@ -47,8 +51,8 @@ def project(pinned: Path, tmp_path: Path) -> Path:
     return tmp_path / "world" / "project"
 
 
-def _pin(project: Path) -> str:
-    (line,) = [x for x in (project / "data.dvc").read_text().splitlines() if "md5:" in x][:1]
+def _pin(project: Path, name: str = "data") -> str:
+    (line,) = [x for x in (project / f"{name}.dvc").read_text().splitlines() if "md5:" in x][:1]
     return line.split()[-1]
 
 
@@ -78,6 +82,14 @@ def test_a_clone_gets_every_file_from_the_remote_and_keeps_it(
     }
     assert laid == FILES
     assert _cached(project, b"series 2").read_bytes() == b"series 2"
+
+
+def test_a_plain_push_takes_the_releases_with_it(project: Path) -> None:
+    _forget(project)
+    shutil.rmtree(project / "releases" / "1.0.0")
+    listing = Objects(project).listing(_pin(project, "releases/1.0.0"))
+    assert listing is not None
+    assert listing.keys() == {"report.html"}
 
 
 def test_one_lost_object_is_named_and_the_rest_is_laid(project: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from securesystemslib.signer import Key
+
 from audit.errors import WrongUse
 from audit.key_events import ENROLLED, RETIRED, REVOKED, enrolment
 from audit.record import Record
@@ -18,8 +20,7 @@ _ENDS = {RETIRED: "retired", REVOKED: "revoked"}
 class KeyState:
     """One key, as the records so far leave it."""
 
-    keyid: str
-    keytype: str
+    key: Key
     holder: str
     roles: tuple[str, ...]
     since: int
@@ -29,6 +30,10 @@ class KeyState:
     until: int | None = None
     """Index of the record that ended it."""
     reason: str | None = None
+
+    @property
+    def keyid(self) -> str:
+        return self.key.keyid
 
     @property
     def active(self) -> bool:
@@ -50,10 +55,7 @@ def key_states(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, KeySt
         record = Record(index, statement)
         if record.kind == ENROLLED:
             found = enrolment(record.details)
-            key = found.key
-            states[key.keyid] = KeyState(
-                key.keyid, key.keytype, found.holder, found.roles, since=index
-            )
+            states[found.key.keyid] = KeyState(found.key, found.holder, found.roles, since=index)
         elif record.kind in _ENDS and record.details.get("keyid") in states:
             keyid = record.details["keyid"]
             states[keyid] = replace(

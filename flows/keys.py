@@ -76,7 +76,7 @@ def listed(desk: Desk) -> list[Json]:
     return [
         {
             "keyid": state.keyid,
-            "keytype": state.keytype,
+            "keytype": state.key.keytype,
             "holder": state.holder,
             "roles": list(state.roles),
             "state": state.state,

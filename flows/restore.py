@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -23,8 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from audit import durable, layout
-from audit.checkpoint import read_checkpoint
+from audit.checkpoint import open_checkpoint, read_checkpoint
 from audit.errors import KetteError, Refused, WrongUse
+from audit.key_states import key_states
 from audit.keys import load_public, public_keys
 from audit.ledger import Ledger
 from audit.merkle import Tree, leaf_hash
@@ -72,9 +74,12 @@ def bring_back(
             raise WrongUse("The backup is another project's.", "Name a backup of this project.")
         records = _verify(restored, manifest, known)
         # 2. Compare with what is here (RES-2).
-        with durable.exclusive(home.with_name(f".{home.name}.lock")):
-            _check_older(place, restored, records)
-            # 3. Take the place, in one step that the same command would finish.
+        count = _count(place.ledger)
+        _check_older(place, restored, records)
+        # 3. Take the place, in one step that the same command would finish.
+        with _held(place.ledger):
+            if _count(place.ledger) != count:
+                raise _newer("ledger")  # somebody appended meanwhile
             if home.exists():
                 home.rename(replaced)
             home_of(restored).rename(home)
@@ -104,13 +109,13 @@ def _settle(home: Path, beside: Path, replaced: Path) -> None:
 def _unpack(file: Path, passphrase: bytes, target: Path) -> Json:
     """Unpack into an empty folder; every file for its owner alone."""
     target.mkdir(mode=0o700, parents=True)
-    target.parent.chmod(0o700)
     try:
         with file.open("rb") as source:
             stream = io.BufferedReader(SealedReader(source, passphrase))
             with tarfile.open(fileobj=stream, mode="r|") as archive:
-                manifest = _manifest(archive)
-                count = sum(_unpack_one(archive, member, target) for member in archive)
+                members = iter(archive)
+                manifest = _manifest(archive, next(members, None))
+                count = sum(_unpack_one(archive, member, target) for member in members)
             while stream.read(layout.BATCH_BYTES):
                 pass  # authenticated to its end
     except tarfile.TarError as error:
@@ -120,13 +125,14 @@ def _unpack(file: Path, passphrase: bytes, target: Path) -> Json:
             f"The backup cannot be read, or not be unpacked ({error.strerror}).",
             "Name a file that can be read; free space.",
         ) from error
+    for folder in (target.parent, *target.parent.rglob("*/")):
+        folder.chmod(0o700)
     if count != manifest["files"]:
         raise Refused("The backup's archive lacks files.", _DAMAGED)
     return manifest
 
 
-def _manifest(archive: tarfile.TarFile) -> Json:
-    member = archive.next()
+def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> Json:
     file = archive.extractfile(member) if member is not None else None
     if member is None or file is None or member.name != MANIFEST:
         raise Refused("The backup has no manifest.", _DAMAGED)
@@ -143,7 +149,6 @@ def _unpack_one(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path)
         raise Refused("The backup holds something that is no file of ours.", _DAMAGED)
     path = target / name
     durable.make_folder(path.parent)
-    path.parent.chmod(0o700)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as written:
         shutil.copyfileobj(file, written)
@@ -215,20 +220,32 @@ def _has_all(place: Place, restored: Place, records: int) -> bool:
     """
     here = Ledger(place.ledger, f"kette/{place.name}")
     theirs = Ledger(restored.ledger, here.origin)
-    if here.verify(public_keys(restored.keys)).ok:
+    keys = public_keys(restored.keys)
+    if here.verify(keys).ok:
         others = theirs.read()
         return all(next(others, None) == mine for mine in here.read())
+    keys |= {keyid: state.key for keyid, state in key_states(theirs.records()).items()}
     try:
-        claim = read_checkpoint(here.signed_checkpoint())
-        if _roots(theirs, {claim.size}).get(claim.size) != claim.root:
+        covered = open_checkpoint(here.signed_checkpoint(), here.origin, keys)
+        if _roots(theirs, {covered.size}).get(covered.size) != covered.root:
             return False
     except Refused:
-        pass  # its checkpoint is gone
-    last = layout.newest_batch(here.folder)
+        pass  # it is gone or damaged too
+    return _count(here.folder) <= records
+
+
+def _count(ledger: Path) -> int:
+    """How many records a ledger has, damaged or not."""
+    last = layout.newest_batch(ledger)
     if last is None:
-        return True
-    lines = layout.batch_path(here.folder, last).read_bytes().count(b"\n")
-    return last + lines <= records
+        return 0
+    return last + layout.batch_path(ledger, last).read_bytes().count(b"\n")
+
+
+def _held(ledger: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep writers out of a ledger, if there is one."""
+    lock = ledger / layout.LOCK
+    return durable.exclusive(lock) if lock.exists() else contextlib.nullcontext()
 
 
 def _newer(what: str) -> Refused:

@@ -242,10 +242,12 @@ def restore(
     from flows.ledger import open_ledger
     from flows.passphrase import passphrase
     from flows.restore import bring_back
+    from stages.project import run_lock
 
     _, place, machine = open_ledger(project)
     known = known_checkpoints(place, machine)
-    found = bring_back(place, file, passphrase(passphrase_file), known)
+    with run_lock(place):
+        found = bring_back(place, file, passphrase(passphrase_file), known)
 
     def text() -> None:
         console.line(f"{found['files']} files, {found['records']} records: verified.")

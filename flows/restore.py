@@ -221,6 +221,8 @@ def _has_all(place: Place, restored: Place, records: int) -> bool:
     here = Ledger(place.ledger, f"kette/{place.name}")
     theirs = Ledger(restored.ledger, here.origin)
     keys = public_keys(restored.keys)
+    with contextlib.suppress(WrongUse):  # its keys may be damaged too
+        keys |= public_keys(place.keys)
     if here.verify(keys).ok:
         others = theirs.read()
         return all(next(others, None) == mine for mine in here.read())

@@ -17,7 +17,6 @@ from audit.ledger import Ledger
 from audit.record import Record
 from flows import tag
 from flows.git import Repository
-from flows.reference import Reference
 
 State = Literal["released", "deprecated", "withdrawn"]
 
@@ -75,16 +74,17 @@ def _note(found: History, record: Record) -> None:
             found.keys.add(str(details.get("keyid")))
 
 
-def standing(repository: Repository, name: str, reference: Reference, found: History) -> Standing:
+def standing(repository: Repository, name: str, version: str, found: History) -> Standing:
     """A release's standing (HIS-1, HIS-2)."""
-    told = found.taken_back.get(reference.version, Standing())
+    told = found.taken_back.get(version, Standing())
     if told.state == "withdrawn":
         return told
-    if repository.commit_of(tag.withdrawn(name, reference.version)):
+    if repository.commit_of(tag.withdrawn(name, version)):
         return Standing("withdrawn")
     if told.state == "deprecated":
         return told
+    commit = repository.commit_of(tag.registered(name, version))
     marks = repository.tags(f"{name}#{tag.DEPRECATED}#*")
-    if any(repository.commit_of(mark) == reference.commit for mark in marks):
+    if commit and any(repository.commit_of(mark) == commit for mark in marks):
         return Standing("deprecated")
     return told

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.errors import Fault
+from stages.project import Machine
 
 Say = Callable[[str, float], None]
 
@@ -59,19 +60,20 @@ def unpack(archive: Path, folder: Path) -> Path:
     return folder
 
 
-def variables(own: Mapping[str, str], code: Path, home: Path, workers: int) -> dict[str, str]:
+def variables(own: Mapping[str, str], code: Path, home: Path, machine: Machine) -> dict[str, str]:
     """The environment variables of the rebuild (RBD-1, RBD-2).
 
     Args:
         own: variables of this process.
         code: folder of the release's code.
         home: KETTE_HOME of the rebuild.
-        workers: processes that it may use.
+        machine: says how many processes it may use.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(_OTHERS)}
     return kept | {
         "KETTE_HOME": str(home),
-        "KETTE_WORKERS": str(workers),
+        "KETTE_WORKERS": str(machine.workers),
+        "KETTE_LOADER_WORKERS": str(machine.loader_workers),
         "PYTHONPATH": str(code),
         "PYTHONSAFEPATH": "1",
         "PYTHONDONTWRITEBYTECODE": "1",

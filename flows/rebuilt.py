@@ -82,7 +82,7 @@ def rebuilt(work: Work) -> Rebuild:
         return Rebuild(_NONE, dataset, None, "its dataset is not whole")
     environment = _environment(work, tree)
     code = unpack(release / SOURCE, work.folder / "code")
-    given = variables(os.environ, code, work.folder / "home", work.machine.workers)
+    given = variables(os.environ, code, work.folder / "home", work.machine)
     ended = rebuild(
         environment.python, tree, release, given | dict(environment.variables), work.say
     )

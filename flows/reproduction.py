@@ -75,7 +75,7 @@ def reproduce(
             tag=reference.tag,
             commit=reference.commit,
             asked=asked,
-            standing=standing(repository, place.name, reference, known),
+            standing=standing(repository, place.name, reference.version, known),
             signer=signer,
             lost=(*retrieved.problems, *_evidence(retrieved, manifest)),
             machine=differs,
@@ -115,9 +115,8 @@ def _signer(repository: Repository, reference: Reference, known: set[str]) -> st
             f"The tag {reference.tag} was signed for another manifest.",
             "Fetch the tag again from where the release was published.",
         )
-    if key.keyid in known:
-        return f"Signed by the key {key.keyid[:12]}, which this machine knows for the project."
-    return f"Signed by the key {key.keyid[:12]}, which this machine does not know: compare it with the manufacturer's."
+    known_here = "knows" if key.keyid in known else "does not know: compare it with its owner's"
+    return f"Signed by the key {key.keyid[:12]}, which this machine {known_here}."
 
 
 def _evidence(retrieved: Retrieved, manifest: ReleaseManifest) -> Iterator[str]:

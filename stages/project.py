@@ -42,6 +42,8 @@ class Machine(BaseModel):
     """Processes that draw patches while the network trains; 0: the training process itself."""
     schedule: str = "0 3 * * *"
     """Cron expression of the scheduled chain (`kette serve`)."""
+    proof_schedule: str = "0 4 * * 0"
+    """Cron expression of the scheduled reproduction of the newest release."""
     signer: str | None = None
     """URI of the signing key; null: a file in the project's `keys/` below the home."""
     mirror: str | None = None
@@ -70,7 +72,7 @@ class Machine(BaseModel):
         try:
             if file.is_file():
                 values.update(tomllib.loads(file.read_text("utf-8")))
-            for name in ("workers", "loader_workers", "schedule", "signer", "mirror", "tsa"):
+            for name in set(cls.model_fields) - {"home", "source"}:
                 if text := os.environ.get(f"KETTE_{name.upper()}"):
                     values[name] = text
             if text := os.environ.get("KETTE_SOURCE"):

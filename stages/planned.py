@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,15 +45,21 @@ class StageResult:
     """How a stage ended."""
 
     artifact: Artifact
-    key: Digest
+    keys: Mapping[str, Digest]
+    """Unit → key; the merge's under the empty name."""
     status: str
-    """`ran`, `reused` or `refused`."""
+    """`ran`, `reused`, `refused` or `cited`."""
     seconds: float
     gate: Gate
     findings: Json
     measured: Json
     units: int
     ran: int
+
+    @property
+    def key(self) -> Digest:
+        """Of the merge."""
+        return self.keys[""]
 
 
 def external(label: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from audit.canonical import canonical_json, digest_json
 from audit.errors import KetteError, WrongUse
 from stages.artifact import Digest
-from stages.key import class_digests, key_parts
+from stages.key import class_digests, code_files, key_parts
 from stages.params import Params
 from stages.planned import Planned, StageResult, external
 from stages.pool import SEES_IDENTITIES, Job, load_stage, unexpected
@@ -51,9 +51,9 @@ class Planner:
         """
         started = time.monotonic()
         stage = load_stage(name)
-        parameters = self._parameters(stage)
+        parameters = self.parameters(stage)
         plan = _planned_safely(stage, self._context(stage, parameters, results))
-        classes = class_digests(stage.classes(parameters), self.place.project, self.pins)
+        classes = self._classes(stage, parameters)
         units = {}
         for planned in sorted(plan.units, key=lambda unit: unit.name):
             unit = replace(planned, facts=in_order(planned.facts))
@@ -96,11 +96,20 @@ class Planner:
             store=self.place.store,
         )
 
-    def _parameters(self, stage: Stage[Any]) -> Params:
+    def parameters(self, stage: Stage[Any]) -> Params:
         """The sections that a stage takes."""
         fields = {name: self.sections[name] for name in stage.parameters.model_fields}
         parameters: Params = stage.parameters.model_construct(**fields)
         return parameters
+
+    def code(self, name: str) -> dict[str, Digest]:
+        """File or class → digest, of all that a stage's code consists of."""
+        stage = load_stage(name)
+        classes = self._classes(stage, self.parameters(stage))
+        return code_files(name) | {f"class {target}": d for target, d in classes.items()}
+
+    def _classes(self, stage: Stage[Any], parameters: Params) -> dict[str, Digest]:
+        return class_digests(stage.classes(parameters), self.place.project, self.pins)
 
     def _context(
         self, stage: Stage[Any], parameters: Params, results: Results

@@ -5,6 +5,7 @@ Rules:
 - CHN-1  A unit is given back only if the store holds its key *and* the ledger holds its record; an
          entry without a record was cut off before it: the record is appended now, as `recovered`.
 - CHN-2  A refused gate stops the chain; its record is written first.
+- CHN-3  A rebuild cites ingestion and runs everything after it.
 
 Usage::
 
@@ -28,6 +29,7 @@ from typing import Self
 
 from audit.errors import Fault
 from stages.artifact import Artifact, Digest
+from stages.citation import Cited
 from stages.lock import check_environment, lock_digest, read_lock
 from stages.params import Numerics, Params
 from stages.planned import Planned, StageResult, refusal
@@ -55,8 +57,6 @@ class Run:
         self.store = planner.store
         self.lock = planner.lock
         self.results: dict[str, StageResult] = {}
-        self.keys: list[Digest] = []
-        """Keys of all that this run's chain stands on, in order."""
         self._exit = exit_
         self._workers: Workers | None = None
         self._starting = threading.Lock()
@@ -99,11 +99,17 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the workers and sign a checkpoint over all that was recorded."""
+        """End the workers, sign a checkpoint over all that was recorded, and leave it elsewhere."""
         try:
             self.recorder.checkpoint()
+            self.recorder.leave(self.place, self.machine)
         finally:
             self._exit.__exit__(kind, error, trace)
+
+    @property
+    def keys(self) -> list[Digest]:
+        """Keys of all that this run's chain stands on, in order."""
+        return [key for result in self.results.values() for key in result.keys.values()]
 
     def plan(self, name: str) -> Planned:
         """Plan a stage, and find which of its units are here already (CHN-1)."""
@@ -189,11 +195,27 @@ class Run:
         self.recorder.reused(
             planned.stage.name, [entry for entry in entries if entry.unit not in made]
         )
-        self.keys.extend(entry.key for entry in entries)
         result = _result(planned, whole, made)
         self.results[planned.stage.name] = result
         if result.status == "refused":
             raise refusal(planned.stage.name, whole.gate)
+        return result
+
+    def cite(self, cited: Cited) -> StageResult:
+        """Take ingestion from a release's citation, and record that it was cited (CHN-3)."""
+        self.recorder.cited(cited)
+        result = StageResult(
+            artifact=cited.artifact,
+            keys=cited.keys,
+            status="cited",
+            seconds=0.0,
+            gate=cited.gate,
+            findings=cited.findings,
+            measured=cited.measured,
+            units=len(cited.artifact.units),
+            ran=0,
+        )
+        self.results["ingest"] = result
         return result
 
     def _merged(self, planned: Planned) -> tuple[Entry, bool]:
@@ -220,12 +242,13 @@ def _result(planned: Planned, whole: Entry, made: set[str]) -> StageResult:
     measured: Json = {}
     for unit in sorted(planned.units):
         measured |= planned.done[unit].measured  # a stage measures a name in one place alone
+    keys = {name: planned.done[name].key for name in sorted(planned.units)} | {"": whole.key}
     status = "ran" if made else "reused"
     if whole.gate.verdict is Verdict.REFUSED:
         status = "refused"
     return StageResult(
         artifact=Artifact(stage=planned.stage.name, units=planned.digests, merged=whole.digest),
-        key=whole.key,
+        keys=keys,
         status=status,
         seconds=round(time.monotonic() - planned.started, 3),
         gate=whole.gate,

@@ -27,8 +27,8 @@ from securesystemslib.signer import Key
 from audit.bad import Bad
 from audit.chain import check_bundle, check_chain
 from audit.errors import WrongUse
-from audit.keys import load_public, public_pem
 from audit.proof import LIMIT_BYTES, check, prove
+from audit.public_keys import load_public, public_pem
 from audit.record import Record
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from securesystemslib.signer import Key, Signature, Signer
 
 from audit.canonical import canonical_json
 from audit.errors import Refused, WrongUse
-from audit.keys import key_from_pem, public_pem
+from audit.public_keys import key_from_pem, public_pem
 from audit.statement import event
 
 Json = dict[str, Any]

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from securesystemslib.signer import Key
 
-from audit import durable, layout
 from audit.bad import Bad
 from audit.canonical import canonical_json
 from audit.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
@@ -59,6 +58,9 @@ def prove(ledger: Ledger, indexes: Sequence[int]) -> bytes:
         WrongUse: if an index is not below the checkpoint, or the proof would be too large.
         Refused: if the ledger does not hold.
     """
+    # Only here: where a proof is checked, there may be no file locks (Windows).
+    from audit import durable, layout
+
     with durable.shared(ledger.folder / layout.LOCK):
         note = ledger.signed_checkpoint()
         checkpoint = read_checkpoint(note)

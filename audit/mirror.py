@@ -28,9 +28,10 @@ from pathlib import Path
 from audit import durable, layout
 from audit.checkpoint import LIMIT_BYTES, Checkpoint, read_checkpoint
 from audit.elsewhere import Elsewhere
-from audit.errors import Refused
+from audit.errors import Fault, Refused
 from audit.ledger import Ledger
-from audit.merkle import Tree, leaf_hash
+from audit.merkle import Tree, peaks_of
+from audit.tiles import FOLDER, Tiles
 
 KEPT = "checkpoints"
 """Folder of all mirrored checkpoints."""
@@ -72,11 +73,12 @@ def mirror(ledger: Ledger, url: str, *, stamps: Path | None = None) -> Mirrored:
         _check_extends(ledger, now, last)
     # 1. Records and tiles that the mirror's checkpoint does not cover, in this order (MIR-2).
     files = 0
-    held = there.sizes(layout.ENTRIES) | there.sizes("tile")
+    held = there.sizes(layout.ENTRIES) | there.sizes(FOLDER)
     for path in _files(ledger.folder, now.size):
-        if held.get(path) != (ledger.folder / path).stat().st_size:
+        data = _differing(ledger.folder / path, held.get(path))
+        if data is not None:
             _check_open(path, held, last)
-            there.write(path, (ledger.folder / path).read_bytes())
+            there.write(path, data)
             files += 1
     # 2. The checkpoint over them: under its size for ever, and as the newest.
     if last is None or last.size < now.size:
@@ -124,7 +126,7 @@ def _check_extends(ledger: Ledger, now: Checkpoint, last: Checkpoint) -> None:
             "the ledger was cut off or rolled back.",
             _REMEDY,
         )
-    root = now.root if last.size == now.size else _root(ledger, last.size)
+    root = now.root if last.size == now.size else _root(ledger, last.size, now.size)
     if root != last.root:
         raise Refused(
             f"The ledger's first {last.size} records are not those of the mirror: "
@@ -133,23 +135,34 @@ def _check_extends(ledger: Ledger, now: Checkpoint, last: Checkpoint) -> None:
         )
 
 
-def _root(ledger: Ledger, size: int) -> bytes:
-    """The root over the ledger's first records."""
-    tree = Tree()
-    for _, raw in ledger.read():
-        if tree.size == size:
-            break
-        tree.append(leaf_hash(raw))
-    return tree.root()
+def _root(ledger: Ledger, size: int, now: int) -> bytes:
+    """The root over the ledger's first records, from the tiles of its newest checkpoint."""
+    return Tree(size, peaks_of(size, Tiles(ledger.folder, now).node)).root()
 
 
 def _files(folder: Path, size: int) -> Iterator[str]:
     """Relative paths of the batches that begin below `size`, then of the tiles."""
     with durable.shared(folder / layout.LOCK):
         starts = [start for start in layout.batches(folder) if start < size]
-        tiles = sorted(path for path in (folder / "tile").rglob("*") if path.is_file())
+        tiles = sorted(path for path in (folder / FOLDER).rglob("*") if path.is_file())
     for path in (*(layout.batch_path(folder, start) for start in starts), *tiles):
         yield path.relative_to(folder).as_posix()
+
+
+def _differing(path: Path, there: int | None) -> bytes | None:
+    """A file's bytes, unless the copy has as many: batches and tiles never change.
+
+    None too for a partial tile that a fuller one has replaced meanwhile: what replaced it is copied
+    with its own checkpoint.
+    """
+    try:
+        return None if path.stat().st_size == there else path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Fault(
+            f"The ledger cannot be read ({error.strerror}).", "Repair the disk, then run again."
+        ) from error
 
 
 def _copy_stamps(there: Elsewhere, stamps: Path) -> int:
@@ -158,8 +171,8 @@ def _copy_stamps(there: Elsewhere, stamps: Path) -> int:
     files = 0
     for token in sorted(stamps.glob("*.tsr")):
         for path in (token.with_suffix(""), token):
-            data = path.read_bytes()
-            if held.get(f"{KEPT}/{path.name}") != len(data):
+            data = _differing(path, held.get(f"{KEPT}/{path.name}"))
+            if data is not None:
                 there.write(f"{KEPT}/{path.name}", data)
                 files += 1
     return files

@@ -22,7 +22,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from audit import layout
 from audit.envelope import read_statement
+from audit.ledger import Ledger
 from audit.record import Record
 
 SOURCE = "source/"
@@ -65,6 +67,15 @@ class Trace:
         """The newest record here that made a tree of this label."""
         found = (r for r in reversed(self.records) if r.stage and r.subjects[0][0] == label)
         return next(found, None)
+
+
+def traced(ledger: Ledger, digest: str) -> Trace:
+    """`trace` over a ledger.
+
+    Raises:
+        Refused: if a record that matters is no envelope.
+    """
+    return trace(ledger.read(), lambda index: layout.read_envelope(ledger.folder, index), digest)
 
 
 def trace(

@@ -81,7 +81,13 @@ def variables(own: Mapping[str, str], code: Path, home: Path, machine: Machine) 
 
 
 def rebuild(
-    python: Path, project: Path, release: Path, environment: Mapping[str, str], say: Say
+    python: Path,
+    project: Path,
+    release: Path,
+    environment: Mapping[str, str],
+    say: Say,
+    *,
+    without_missing: bool,
 ) -> Rebuilt:
     """Run the chain again from `data/` and the release's folder.
 
@@ -91,8 +97,10 @@ def rebuild(
         release: the release's folder.
         environment: of the process, from `variables`.
         say: progress.
+        without_missing: go on without the subjects of whom `data/` holds nothing.
     """
     command = [str(python), "-m", "flows.cli", "run", "--rebuild", str(release), "--json"]
+    command += ["--without-missing"] if without_missing else []
     told = ""
     with (
         (project.parent / "rebuild.log").open("w", encoding="utf-8") as log,
@@ -106,7 +114,7 @@ def rebuild(
         try:
             for line in process.stderr:
                 log.write(line)
-                told = line.strip() or told
+                told = line.strip().removeprefix("kette: ") or told
                 if line.strip() and not _YAML.match(line):
                     say(f"rebuild: {told}", 0.5)
         except BaseException:

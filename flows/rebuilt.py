@@ -83,8 +83,9 @@ def rebuilt(work: Work) -> Rebuild:
     environment = _environment(work, tree)
     code = unpack(release / SOURCE, work.folder / "code")
     given = variables(os.environ, code, work.folder / "home", work.machine)
+    given |= environment.variables
     ended = rebuild(
-        environment.python, tree, release, given | dict(environment.variables), work.say
+        environment.python, tree, release, given, work.say, without_missing=bool(dataset.erased)
     )
     if ended.code > _REFUSED and not dataset.erased:
         raise Fault(

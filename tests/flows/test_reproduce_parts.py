@@ -265,7 +265,7 @@ def test_the_releases_code_runs_and_not_the_folders(tmp_path: Path) -> None:
     said: list[str] = []
     ended = rebuild(
         Path(sys.executable), project, tmp_path / "release", given,
-        lambda text, fraction: said.append(text),
+        lambda text, fraction: said.append(text), without_missing=False,
     )  # fmt: skip
     arguments = ["run", "--rebuild", str(tmp_path / "release"), "--json"]
     assert (ended.code, ended.told) == (1, repr(arguments))

@@ -97,4 +97,4 @@ def _what(path: str, is_annotation: bool) -> str:  # noqa: FBT001 - one of two w
 
 def _became(path: str, what: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
     word = "missing: " if path not in after else "added: " if path not in before else ""
-    return f"{word}{what} ({path})"
+    return f"{word}{what} ({path})" if "/" in path else f"{word}{what}"

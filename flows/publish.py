@@ -24,12 +24,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from securesystemslib.signer import Key
+
+from audit.envelope import read_statement
 from audit.errors import Fault, Refused
-from audit.keys import public_keys
+from audit.ledger import Ledger
+from audit.record import Record
 from audit.statement import event
 from flows import tag
 from flows.candidate import Candidate
-from flows.ledger import record, signer_for
+from flows.ledger import cover, record, signer_for
 from flows.manifest import ReleaseManifest, load
 from flows.release_files import build, pending
 from flows.releasing import RELEASED, Releasing
@@ -143,7 +147,7 @@ def _record(work: Releasing, manifest: ReleaseManifest, commit: str) -> int:
             f"Version {work.version} was released with another manifest (record {before.index}).",
             "Release another version; what was released is never changed.",
         )
-    work.ledger.checkpoint(signer_for(work.place, work.machine, "pipeline"))
+    cover(work.ledger, work.place, work.machine)
     return index
 
 
@@ -173,10 +177,21 @@ def _tag(work: Releasing, manifest: ReleaseManifest, commit: str, index: int) ->
 def put_tag(work: Releasing, name: str, commit: str, message: str) -> None:
     """Sign a tag, and lay the file by which others check it beside the public keys."""
     signer = signer_for(work.place, work.machine, "releaser")
-    allowed = tag.allowed_signers(list(public_keys(work.place.keys).values()), work.place.name)
+    allowed = tag.allowed_signers(_releasers(work.ledger), work.place.name)
     write_whole(work.place.keys / "allowed_signers", allowed.encode())
     text = tag.TagText(commit, name, work.repository.identity(), message)
     reference = f"refs/tags/{name}"
     with work.repository.writing(reference) as writer:
         made = writer.tag_object(tag.sign(text, signer))
         writer.move(reference, made, None, "release")
+
+
+def _releasers(ledger: Ledger) -> dict[Key, str | None]:
+    """Each key that ever might sign a release → when it was ended, if it was."""
+    found: dict[Key, str | None] = {}
+    for member in ledger.keyring().members.values():
+        if "releaser" in member.roles:
+            ends = ledger.envelopes([] if member.until is None else [member.until])
+            times = [Record(index, read_statement(raw)).time for index, raw in ends]
+            found[member.key] = times[0] if times else None
+    return found

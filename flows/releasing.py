@@ -6,7 +6,8 @@ Rules:
          content needs another version.
 - REL-3  It is made from a commit: nothing is changed or new in the work tree but what a run or this
          command writes.
-- REL-5  The ledger is verified first; nothing is released on evidence that does not hold.
+- REL-5  The ledger is verified first, against every checkpoint known elsewhere; nothing is released
+         on evidence that does not hold.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from audit.reading import Selection, entries
 from audit.record import Record
 from flows import tag
 from flows.git import Repository
+from flows.known import known_checkpoints
 from flows.ledger import open_ledger
 from flows.manifest import manifest_path
 from flows.parameters import Parameters, load
@@ -141,8 +143,10 @@ class Releasing:
 
         Raises:
             Refused: naming the first that does not hold.
+            Fault: the mirror cannot be reached.
         """
-        found = self.ledger.verify(public_keys(self.place.keys))
+        known = known_checkpoints(self.place, self.machine)
+        found = self.ledger.verify(public_keys(self.place.keys), known=known)
         if not found.ok:
             raise Refused(
                 f"The ledger does not hold: {found.first_bad}: {found.reason}",

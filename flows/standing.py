@@ -17,7 +17,7 @@ from audit.errors import WrongUse
 from audit.reading import entries
 from audit.statement import event
 from flows import tag
-from flows.ledger import record, signer_for
+from flows.ledger import cover, record, signer_for
 from flows.publish import put_tag
 from flows.releasing import Releasing
 from stages.project import run_lock
@@ -50,8 +50,9 @@ def take_back(work: Releasing, word: Word, reason: str) -> Json:
             )
         index = known.get(word)
         if index is None:
-            index = _record(work, word, {"version": work.version, "reason": reason})
-        _cover(work)
+            details = {"version": work.version, "reason": reason}
+            index = _record(work, word, details, "releaser")
+        cover(work.ledger, work.place, work.machine)
         taken = work.repository.tags(f"{work.place.name}*")
         name = (
             tag.withdrawn(work.place.name, work.version)
@@ -81,8 +82,9 @@ def hold(work: Releasing, reason: str, *, on: bool) -> Json:
         )
     with run_lock(work.place):
         work.require_ledger()
-        index = _record(work, HOLD, {"version": work.version, "on": on, "reason": reason})
-        _cover(work)
+        details = {"version": work.version, "on": on, "reason": reason}
+        index = _record(work, HOLD, details, "pipeline")
+        cover(work.ledger, work.place, work.machine)
     return {"version": work.version, "legal_hold": on, "record": index}
 
 
@@ -130,10 +132,6 @@ def _tag_of(work: Releasing, word: Word, commit: str) -> str | None:
     return next((name for name in names if work.repository.commit_of(name) == commit), None)
 
 
-def _record(work: Releasing, kind: str, details: Json) -> int:
+def _record(work: Releasing, kind: str, details: Json, role: str) -> int:
     statement = event(kind, at=datetime.now(UTC), details=details)
-    return record(work.ledger, signer_for(work.place, work.machine, "releaser"), statement)
-
-
-def _cover(work: Releasing) -> None:
-    work.ledger.checkpoint(signer_for(work.place, work.machine, "pipeline"))
+    return record(work.ledger, signer_for(work.place, work.machine, role), statement)

@@ -23,8 +23,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
@@ -147,18 +148,20 @@ def armored(message: bytes, signer: Signer) -> bytes:
     return "\n".join(whole).encode()
 
 
-def allowed_signers(keys: Sequence[Key], principal: str) -> str:
+def allowed_signers(keys: Mapping[Key, str | None], principal: str) -> str:
     """The file by which `git -c gpg.ssh.allowedSignersFile=FILE tag -v TAG` checks a tag.
 
     Args:
-        keys: that signed tags; sorted here.
+        keys: key → when it was retired or revoked (ISO 8601, UTC), null while it may sign. Git
+            holds that against the tag's own time, so that older tags stay good.
         principal: how git names their holder, such as the project's name.
     """
     lines = []
-    for key in sorted(keys, key=lambda key: key.keyid):
+    for key, end in sorted(keys.items(), key=lambda item: item[0].keyid):
         kind, public = _public(key)
+        until = f',valid-before="{datetime.fromisoformat(end):%Y%m%d%H%M%S}Z"' if end else ""
         encoded = base64.b64encode(public).decode()
-        lines.append(f'{principal} namespaces="{NAMESPACE}" {kind} {encoded} {key.keyid}\n')
+        lines.append(f'{principal} namespaces="{NAMESPACE}"{until} {kind} {encoded} {key.keyid}\n')
     return "".join(lines)
 
 

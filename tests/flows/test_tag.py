@@ -36,10 +36,10 @@ def put(repository, signer, name, message="m"):
         writer.move(f"refs/tags/{name}", made, None, "test")
 
 
-def verified(repository, signer, name, tmp_path):
+def verified(repository, signer, name, tmp_path, end=None):
     """What real `git tag -v` says, with the file of allowed signers."""
     allowed = tmp_path / ".kette" / "allowed_signers"
-    allowed.write_text(tag.allowed_signers([signer.public_key], "p"), "utf-8")
+    allowed.write_text(tag.allowed_signers({signer.public_key: end}, "p"), "utf-8")
     return subprocess.run(
         ["git", "-c", f"gpg.ssh.allowedSignersFile={allowed}", "tag", "-v", name],
         cwd=repository.project, capture_output=True, text=True, check=False,
@@ -77,11 +77,22 @@ def test_git_refuses_a_tag_of_another_key_or_a_changed_one(repository, tmp_path,
 
 
 @pytest.mark.peer("ssh-keygen")
+def test_a_key_that_was_ended_signed_the_tags_before_its_end_alone(repository, tmp_path):
+    signer = CryptoSigner.generate_ed25519()
+    put(repository, signer, "p@v1.0.0")  # 2026-09-21T14:13:20Z
+    for end, good in (("2026-09-21T14:13:19Z", False), ("2026-09-21T14:13:22.000001Z", True)):
+        done = verified(repository, signer, "p@v1.0.0", tmp_path, end)
+        assert (done.returncode == 0) is good, done.stderr
+
+
+@pytest.mark.peer("ssh-keygen")
 @pytest.mark.parametrize("kind", SIGNERS)
 def test_the_signature_is_bound_to_git(tmp_path, kind):
     signer = SIGNERS[kind]()
     allowed, signature = tmp_path / "allowed", tmp_path / "signature"
-    allowed.write_text(tag.allowed_signers([signer.public_key], "p").replace('"git"', '"file,git"'))
+    allowed.write_text(
+        tag.allowed_signers({signer.public_key: None}, "p").replace('"git"', '"file,git"')
+    )
     signature.write_bytes(tag.armored(b"text", signer))
     answers = [
         subprocess.run(

@@ -1,18 +1,16 @@
-"""What a ledger says of each key: who holds it, what it may sign, since when and until when."""
+"""What a ledger says of each key, to be shown: holder, roles, since when, until when and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from securesystemslib.signer import Key
 
-from audit.errors import WrongUse
 from audit.key_events import ENROLLED, RETIRED, REVOKED, enrolment
 from audit.record import Record
 
-SHORTEST_PREFIX = 8
 _ENDS = {RETIRED: "retired", REVOKED: "revoked"}
 
 
@@ -35,17 +33,13 @@ class KeyState:
     def keyid(self) -> str:
         return self.key.keyid
 
-    @property
-    def active(self) -> bool:
-        return self.state == "active"
-
 
 def key_states(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, KeyState]:
     """Key id → state, in order of enrolment.
 
     Args:
-        records: index and statement of each record, such as `Ledger.records()`. Whether their
-            signers were allowed to is not decided here: `Ledger.verify` does that.
+        records: index and statement of each record, or of the key events alone. What they may do
+            is not decided here, but in `audit.keyring`.
 
     Raises:
         Refused: for an enrolment that is not as it must be.
@@ -65,26 +59,3 @@ def key_states(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, KeySt
                 reason=str(record.details.get("reason", "")),
             )
     return states
-
-
-def named(states: Mapping[str, KeyState], keyid: str) -> KeyState:
-    """The key whose id begins so.
-
-    Raises:
-        WrongUse: if no key's does, or several, or too few digits are given.
-    """
-    found = [state for state in states.values() if state.keyid.startswith(keyid)]
-    if len(keyid) < SHORTEST_PREFIX or len(found) != 1:
-        raise WrongUse(
-            "The key's id names no key of this ledger.",
-            f"Take it from `kette keys list`: at least its first {SHORTEST_PREFIX} digits.",
-        )
-    return found[0]
-
-
-def keeps_custodian(states: Mapping[str, KeyState], *, without: str) -> bool:
-    """Whether another key than this one may still enroll and end keys."""
-    return any(
-        state.active and "custodian" in state.roles and state.keyid != without
-        for state in states.values()
-    )

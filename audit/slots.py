@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +28,8 @@ from audit.public_keys import load_public, public_pem
 from audit.signers import FILE, KEYRING, forget, new_in_keyring, signer_at
 
 SIGNER: Final = "signer"
+_LOCK: Final = ".lock"
+_TEMPORARY: Final = ".new"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def install(slot: Slot, uri: str | None, public: Key | None) -> Signer:
     if uri is None or slot.public.exists():
         return fill(slot, uri, public)
     slot.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    durable.write(slot.uri, uri.encode(), slot.folder / f".{slot.name}.new")
+    _write(slot.uri, uri.encode(), mode=0o600)
     try:
         return fill(slot, None, public)
     except KetteError:
@@ -151,25 +152,21 @@ def _is_beside(slot: Slot, key: Key) -> bool:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whole or not at all, unless it is there or another process was first (SIG-3)."""
+    """Write a file whole or not at all, unless it is there or another process was first (SIG-3).
+
+    What a killed process left beside may be a private key: the next write removes it.
+    """
     if path.exists():
         return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    temporary = Path(name)
-    try:
+    with durable.exclusive(path.with_name(_LOCK)):
+        temporary = path.with_name(_TEMPORARY)
+        temporary.unlink(missing_ok=True)
+        if path.exists():
+            return
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            return
-    finally:
-        temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        temporary.rename(path)
+        durable.sync_folder(path.parent)

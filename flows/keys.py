@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,11 @@ from typing import Any
 
 from securesystemslib.signer import Key, Signer
 
+from audit.envelope import read_statement
 from audit.errors import WrongUse
 from audit.key_events import ROLES, enrolled, possess, retired, revoked
-from audit.key_states import KeyState, keeps_custodian, key_states, named
+from audit.key_states import key_states
+from audit.keyring import Member
 from audit.ledger import Ledger
 from audit.public_keys import load_public
 from audit.signers import signer_at
@@ -32,6 +34,9 @@ from flows.ledger import cover, record, signer_for
 from stages.project import Machine, Place
 
 Json = dict[str, Any]
+
+SHORTEST_PREFIX = 8
+"""Digits that name a key at least."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Desk:
     custodian_uri: str | None = None
     """Where the custodian's key lies; null: this machine's key of that role."""
 
-    def states(self) -> dict[str, KeyState]:
-        """Each key of the ledger."""
-        return key_states(self.ledger.records())
+    def members(self) -> Mapping[str, Member]:
+        """Key id → what the ledger says of the key."""
+        return self.ledger.keyring().members
 
     def custodian(self) -> Signer:
         """The custodian's signer.
@@ -55,8 +60,8 @@ class Desk:
             WrongUse, Refused, Fault: as `audit.signers.signer_at`; WrongUse if the key is no
                 active custodian's in the ledger.
         """
-        slot, states = slot_of(self.place.keys, "custodian"), self.states()
-        if not states:  # a new ledger enrolls its first signer, with all roles
+        slot, members = slot_of(self.place.keys, "custodian"), self.members()
+        if not members:  # a new ledger enrolls its first signer, with all roles
             return signer_for(self.place, self.machine, "custodian")
         if self.custodian_uri is not None:
             signer = signer_at(self.custodian_uri)
@@ -64,8 +69,8 @@ class Desk:
             signer = fill(slot, self.machine.signer if slot.name == SIGNER else None)
         else:
             raise _no_custodian()
-        state = states.get(signer.public_key.keyid)
-        if state is None or not state.active or "custodian" not in state.roles:
+        member = members.get(signer.public_key.keyid)
+        if member is None or member.until is not None or "custodian" not in member.roles:
             raise _no_custodian()
         return signer
 
@@ -73,9 +78,11 @@ class Desk:
 def listed(desk: Desk) -> list[Json]:
     """One row a key, in order of enrolment."""
     here = {load_public(path).keyid: path.stem for path in sorted(desk.place.keys.glob("*.pub"))}
+    events = desk.ledger.envelopes(desk.ledger.keyring().events)
+    states = key_states((index, read_statement(raw)) for index, raw in events)
     return [
         {
-            "keyid": state.keyid,
+            "keyid": keyid,
             "keytype": state.key.keytype,
             "holder": state.holder,
             "roles": list(state.roles),
@@ -83,9 +90,9 @@ def listed(desk: Desk) -> list[Json]:
             "since": state.since,
             "until": state.until,
             "reason": state.reason,
-            "here": here.get(state.keyid),
+            "here": here.get(keyid),
         }
-        for state in desk.states().values()
+        for keyid, state in states.items()
     ]
 
 
@@ -155,23 +162,23 @@ def rotate(
         WrongUse: if the old key is not an active one of the ledger, the new one is the old one, or
             no custodian's key would be left (ROT-3).
     """
-    slot, states = slot_of(desk.place.keys, role), desk.states()
-    old = _replaced(slot, states, replaces)
+    slot, members = slot_of(desk.place.keys, role), desk.members()
+    old = _replaced(slot, members, replaces)
     roles = tuple(roles or old.roles)
-    _check_replacing(slot, roles, states, old)
+    _check_replacing(slot, roles, members, old)
     # 1. Make the new key, beside the old one; a key that is there already is taken.
     if slot.next.complete or not slot.next.public.exists():
         given = load_public(public) if public is not None else None
         new = install(slot.next, uri, given)
-        if new.public_key.keyid == old.keyid:
+        if new.public_key == old.key:
             forsake(slot.next)
             raise WrongUse("The new key is the old one.", "Name a place where another key is.")
         # 2. Record it, then the old one's end; what is recorded already is not recorded again.
-        if new.public_key.keyid not in states:
+        if new.public_key.keyid not in members:
             proof = possess(new, roles, old.holder)
             _enroll(desk, new.public_key, roles, old.holder, possession=proof)
-        if old.active:
-            _end(desk, old.keyid, reason, compromised=compromised)
+        if old.until is None:
+            _end(desk, old.key.keyid, reason, compromised=compromised)
         # 3. Sign a checkpoint over both: with the new key, if it is the one that does (ROT-1).
         if slot.name == SIGNER:
             desk.ledger.checkpoint(new)
@@ -180,7 +187,7 @@ def rotate(
     # 4. Only now the old private key goes.
     key = load_public(slot.next.public)
     take_place(slot)
-    return desk.states()[key.keyid].since, old.keyid, key.keyid
+    return desk.members()[key.keyid].since, old.key.keyid, key.keyid
 
 
 def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int, str]:
@@ -199,38 +206,38 @@ def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int,
         WrongUse: if it has ended already, is this machine's key (ROT-4) or the last custodian's
             (ROT-3).
     """
-    states = desk.states()
-    state = named(states, keyid)
+    members = desk.members()
+    member = _named(members, keyid)
     slots = [
         Slot(path.parent, path.stem)
         for path in sorted(desk.place.keys.glob("*.pub"))
-        if load_public(path).keyid == state.keyid
+        if load_public(path) == member.key
     ]
     if any(slot.name == SIGNER for slot in slots):
         raise WrongUse(
             "This is the key that this machine signs with.",
             "Replace it: `kette keys rotate`, with `--compromised` if others may have it.",
         )
-    if state.active or (compromised and state.state == "retired"):
-        if "custodian" in state.roles and not keeps_custodian(states, without=state.keyid):
-            raise _last_custodian()
-        index = _end(desk, state.keyid, reason, compromised=compromised)
+    if member.until is None or (compromised and not member.revoked):
+        _check_custodian(members, without=member)
+        index = _end(desk, member.key.keyid, reason, compromised=compromised)
         cover(desk.ledger, desk.place, desk.machine)
-    elif slots and state.until is not None:
-        index = state.until  # the same command again: only the key here is left
+    elif slots:
+        index = member.until  # the same command again: only the key here is left
     else:
-        raise WrongUse(f"This key is {state.state} already.", "Nothing is to be done.")
+        raise _ended()
     for slot in slots:
         empty(slot)
-    return index, state.keyid
+    return index, member.key.keyid
 
 
 def _enroll(
     desk: Desk, key: Key, roles: Sequence[str], holder: str, *, possession: str | None
 ) -> tuple[int, str]:
-    known = desk.states().get(key.keyid)
+    known = desk.members().get(key.keyid)
     if known is not None:
-        if known.active and set(known.roles) == set(roles) and known.holder == holder.strip():
+        same = known.roles == set(roles) and known.holder == holder.strip()
+        if known.until is None and same:
             return known.since, key.keyid  # the same command again
         raise WrongUse(
             "This key is in the ledger already, with other roles, another holder, or ended.",
@@ -245,25 +252,36 @@ def _end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> int:
     return record(desk.ledger, desk.custodian(), kind(keyid, reason, datetime.now(UTC)))
 
 
-def _replaced(slot: Slot, states: dict[str, KeyState], keyid: str | None) -> KeyState:
+def _named(members: Mapping[str, Member], keyid: str) -> Member:
+    """The key whose id begins so."""
+    found = [member for name, member in members.items() if name.startswith(keyid)]
+    if len(keyid) < SHORTEST_PREFIX or len(found) != 1:
+        raise WrongUse(
+            "The key's id names no key of this ledger.",
+            f"Take it from `kette keys list`: at least its first {SHORTEST_PREFIX} digits.",
+        )
+    return found[0]
+
+
+def _replaced(slot: Slot, members: Mapping[str, Member], keyid: str | None) -> Member:
     """The key that a slot's next one takes the place of."""
     if keyid is None:
         here = load_public(slot.public).keyid if slot.public.exists() else None
-        if here is None or here not in states:
+        if here is None or here not in members:
             raise WrongUse(
                 "This machine's key is not in the ledger.",
                 "Name the key that is replaced with `--replaces KEYID` (see `kette keys list`).",
             )
-        state = states[here]
+        member = members[here]
     else:
-        state = named(states, keyid)
-    if not state.active and not slot.next.public.exists():
-        raise WrongUse(f"This key is {state.state} already.", "Name an active one.")
-    return state
+        member = _named(members, keyid)
+    if member.until is not None and not slot.next.public.exists():
+        raise _ended()
+    return member
 
 
 def _check_replacing(
-    slot: Slot, roles: Sequence[str], states: dict[str, KeyState], old: KeyState
+    slot: Slot, roles: Sequence[str], members: Mapping[str, Member], old: Member
 ) -> None:
     _check_roles(roles)
     if slot.name == SIGNER and "pipeline" not in roles:
@@ -271,13 +289,17 @@ def _check_replacing(
             "This machine's own key signs its runs: it needs the role `pipeline`.",
             "Name `pipeline` among the roles.",
         )
-    if "custodian" not in roles and not keeps_custodian(states, without=old.keyid):
-        raise _last_custodian()
+    if "custodian" not in roles:
+        _check_custodian(members, without=old)
 
 
 def _check_roles(roles: Sequence[str]) -> None:
     if not roles or set(roles) - set(ROLES):
         raise WrongUse("A key needs roles.", f"Name one or more of: {', '.join(ROLES)}.")
+
+
+def _ended() -> WrongUse:
+    return WrongUse("This key has ended already.", "See `kette keys list`, and name an active one.")
 
 
 def _no_custodian() -> WrongUse:
@@ -287,8 +309,11 @@ def _no_custodian() -> WrongUse:
     )
 
 
-def _last_custodian() -> WrongUse:
-    return WrongUse(
-        "No custodian's key would be left, and none could be enrolled again.",
-        "Enroll another key with the role `custodian` first.",
-    )
+def _check_custodian(members: Mapping[str, Member], *, without: Member) -> None:
+    """Refuse to end the last key with the role `custodian` (ROT-3)."""
+    others = (member for member in members.values() if member is not without)
+    if not any(other.until is None and "custodian" in other.roles for other in others):
+        raise WrongUse(
+            "No custodian's key would be left, and none could be enrolled again.",
+            "Enroll another key with the role `custodian` first.",
+        )

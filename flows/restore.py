@@ -26,7 +26,6 @@ from typing import Any, Final
 from audit import durable, layout
 from audit.checkpoint import open_checkpoint, read_checkpoint
 from audit.errors import KetteError, Refused, WrongUse
-from audit.key_states import key_states
 from audit.keys import load_public, public_keys
 from audit.ledger import Ledger
 from audit.merkle import Tree, leaf_hash
@@ -226,9 +225,10 @@ def _has_all(place: Place, restored: Place, records: int) -> bool:
     if here.verify(keys).ok:
         others = theirs.read()
         return all(next(others, None) == mine for mine in here.read())
-    keys |= {keyid: state.key for keyid, state in key_states(theirs.records()).items()}
     try:
-        covered = open_checkpoint(here.signed_checkpoint(), here.origin, keys)
+        covered = open_checkpoint(
+            here.signed_checkpoint(), here.origin, {**keys, **theirs.keyring().keys}
+        )
         if _roots(theirs, {covered.size}).get(covered.size) != covered.root:
             return False
     except Refused:

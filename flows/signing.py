@@ -18,7 +18,7 @@ from pathlib import Path
 
 from audit.errors import WrongUse
 from audit.key_events import MEANINGS, signature
-from audit.key_states import KeyState, key_states
+from audit.keyring import Member
 from audit.signers import signer_at
 from flows.ledger import cover, open_ledger, record, signer_for
 
@@ -67,9 +67,9 @@ def sign_file(
     sha256 = _sha256(file)
     ledger, place, machine = open_ledger(project)
     key = signer_at(uri) if uri is not None else signer_for(place, machine, role)
-    states = key_states(ledger.records())
-    if states:  # a new ledger enrolls its first signer, with all roles
-        check_holder(states.get(key.public_key.keyid), role, signer, ledger.origin)
+    members = ledger.keyring().members
+    if members:  # a new ledger enrolls its first signer, with all roles
+        _check_holder(members.get(key.public_key.keyid), role, signer, ledger.origin)
     event = signature(
         [(file.name, sha256)],
         meaning,
@@ -83,21 +83,14 @@ def sign_file(
     return Signed(index, file.name, sha256, meaning, role, signer, key.public_key.keyid)
 
 
-def check_holder(state: KeyState | None, role: str, signer: str, origin: str) -> None:
-    """Refuse a key that may not sign in this role and name (SGN-2, SGN-3).
-
-    Raises:
-        WrongUse: saying which.
-    """
-    if state is None or not state.active or role not in state.roles:
-        what = "not in the ledger" if state is None else state.state
-        if state is not None and state.active:
-            what = f"for other roles: {', '.join(state.roles)}"
+def _check_holder(member: Member | None, role: str, signer: str, origin: str) -> None:
+    """Refuse a key that may not sign in this role and name (SGN-2, SGN-3)."""
+    if member is None or member.until is not None or role not in member.roles:
         raise WrongUse(
-            f"This key may not sign as {role}: it is {what}.",
+            f"This key may not sign as {role}: it is not enrolled for it, or was ended.",
             f"Let a custodian enroll one: `kette keys enroll --role {role}`.",
         )
-    if state.holder not in {signer.strip(), origin}:
+    if member.holder not in {signer.strip(), origin}:
         raise WrongUse(
             "The name is not that of the key's holder.",
             "Sign with your own key, under the name that it was enrolled with.",

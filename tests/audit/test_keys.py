@@ -39,7 +39,7 @@ def test_a_new_key_is_for_its_owner_alone(keys: Path) -> None:
     load_or_create_signer(keys)
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
     assert stat.S_IMODE((keys / PRIVATE).stat().st_mode) == 0o600
-    assert sorted(path.name for path in keys.iterdir()) == [PRIVATE, PUBLIC]
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PRIVATE, PUBLIC]
     assert (keys / PRIVATE).read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
 
 
@@ -83,7 +83,7 @@ def test_a_lost_private_key_is_told_and_no_other_takes_its_place(keys: Path) -> 
     (keys / PRIVATE).unlink()
     with pytest.raises(WrongUse, match="cannot be read"):
         load_or_create_signer(keys)
-    assert [path.name for path in keys.iterdir()] == [PUBLIC]
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PUBLIC]
 
 
 def test_a_role_may_have_a_key_of_its_own(keys: Path) -> None:
@@ -118,7 +118,7 @@ def test_processes_that_create_at_once_get_one_key(keys: Path) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert sorted(path.name for path in keys.iterdir()) == [PRIVATE, PUBLIC]
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PRIVATE, PUBLIC]
     load_or_create_signer(keys)
 
 

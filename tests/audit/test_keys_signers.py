@@ -92,7 +92,7 @@ def test_a_key_in_the_keyring_is_made_once_and_signs(system_keyring: Path, tmp_p
     again = load_or_create_signer(tmp_path / "keys", URI)
     assert isinstance(again, KeyringSigner)
     assert again.public_key == signer.public_key
-    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["signer.pub"]
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == [".lock", "signer.pub"]
     assert system_keyring.is_file()
     _signs(again)
 
@@ -149,7 +149,7 @@ def test_a_key_on_a_token_signs_without_leaving_it(
     slot = Slot(tmp_path / "keys", "signer")
     signer = fill(slot, TOKEN)
     assert signer.public_key.keytype == "ecdsa"
-    assert [path.name for path in slot.folder.iterdir()] == ["signer.pub"]
+    assert sorted(path.name for path in slot.folder.iterdir()) == [".lock", "signer.pub"]
     _signs(load_or_create_signer(slot.folder, TOKEN))
 
 

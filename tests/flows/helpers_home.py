@@ -59,7 +59,7 @@ def new_home(folder: Path) -> Home:
 
 def key_file(path: Path) -> str:
     """A new Ed25519 key in a file of its owner; gives its URI."""
-    path.touch(mode=0o600)
+    path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(CryptoSigner.generate_ed25519().private_bytes)
     return f"file2:{path}"
 

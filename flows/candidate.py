@@ -9,6 +9,7 @@ from pathlib import Path
 from flows.chain import Chain, Summary
 from flows.manifest import StageMade
 from stages.artifact import Digest, digest_file
+from stages.key import code_files
 from stages.stage import Gate
 
 
@@ -28,6 +29,8 @@ class Candidate:
     """Digest of the dataset's tree."""
     indexes: tuple[int, ...]
     """Of the records that it stands on."""
+    code: Mapping[str, Digest]
+    """Path below `stages/` → SHA-256, of all code that its keys name."""
 
 
 def candidate_of(chain: Chain, summary: Summary) -> Candidate:
@@ -47,4 +50,5 @@ def candidate_of(chain: Chain, summary: Summary) -> Candidate:
         lock=run.lock,
         cohort=run.results["dataset"].artifact.units["cohort"],
         indexes=tuple(run.recorder.indexes(run.keys)),
+        code={path: digest for name in run.results for path, digest in code_files(name).items()},
     )

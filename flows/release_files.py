@@ -3,7 +3,8 @@
 Rules (REL-1 stands in `publish.py`):
 
 - REL-6  What the parameters ask for is held before a file is laid: gates, then signatures.
-- REL-7  The release's evidence holds the signatures over its bundle beside the chain's records.
+- REL-7  The release's evidence holds the signatures over its bundle beside the chain's records;
+         `audit.html` shows it for reading.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import yaml
 
 from audit import evidence
 from audit.errors import Fault, Refused
-from audit.keys import PUBLIC
+from audit.keys import PUBLIC, public_keys
 from audit.reading import Selection, entries
 from flows.approvals import approvals, require_approvals, require_gates
+from flows.audit_page import audit_page
 from flows.candidate import Candidate
 from flows.environment_archive import archive_environment
 from flows.ledger import signer_for
@@ -34,7 +36,7 @@ from stages.dataset.pin import add, pinned_out
 from stages.lock import read_lock
 from stages.store import publish_folder, sync_folder, write_whole
 
-EVIDENCE = "evidence"
+EVIDENCE, PAGE = "evidence", "audit.html"
 
 
 def build(
@@ -70,24 +72,23 @@ def _lay(work: Releasing, candidate: Candidate, signed: Sequence[int]) -> bytes:
 
     def fill(folder: Path) -> None:
         nonlocal note
-        shutil.copytree(
-            candidate.folder, folder, dirs_exist_ok=True, ignore=_evidence_of(candidate.folder)
-        )
-        write_source(folder / SOURCE)
+        for path in sorted(candidate.folder.rglob("*")):
+            inner = path.relative_to(candidate.folder)
+            if path.is_file() and inner.parts[0] != EVIDENCE:  # that was made before the signatures
+                (folder / inner).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / inner)
+        write_source(folder / SOURCE, candidate.code)
         work.ledger.checkpoint(signer_for(work.place, work.machine, "pipeline"))
         note = work.ledger.signed_checkpoint()
         indexes = sorted({*candidate.indexes, *signed})
         evidence.export(work.ledger, indexes, folder / EVIDENCE, work.place.keys / PUBLIC)
+        page = audit_page(work.ledger, public_keys(work.place.keys), indexes)
+        (folder / PAGE).write_bytes(page)
         _sync(folder)
 
     publish_folder(work.folder, fill)
     sync_folder(work.folder.parent)
     return note
-
-
-def _evidence_of(top: Path) -> Callable[[str, list[str]], list[str]]:
-    """Leave the candidate's evidence out: it was made before the signatures."""
-    return lambda folder, names: [EVIDENCE] if folder == str(top) and EVIDENCE in names else []
 
 
 def _sync(folder: Path) -> None:

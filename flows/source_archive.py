@@ -8,15 +8,20 @@ Rules:
 - SRC-1  It holds every file of `flows`, `stages` and `audit` that runs or is read, data tables and
          templates included, and the distribution's metadata; no cache, test or editor's leftover.
 - SRC-2  Its bytes depend on names and contents of these files alone.
+- SRC-3  Of the stages it holds the very code that their keys name: an edit while the chain ran is
+         found.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from audit.errors import Fault
 from stages.archive import write_zip
+from stages.artifact import Digest
 
 NAME = "kette.zip"
 PACKAGES = ("flows", "stages", "audit")
@@ -25,17 +30,26 @@ _METADATA = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_p
 """Member of the distribution's folder → names that installers give it."""
 
 
-def write_source(target: Path, root: Path = ROOT) -> None:
+def write_source(target: Path, code: Mapping[str, Digest], root: Path = ROOT) -> None:
     """Write the archive of the running code.
 
     Args:
         target: the new file.
+        code: path below `stages/` → SHA-256, of the code that ran.
         root: the folder that holds the packages.
 
     Raises:
-        Fault: Kette runs without being installed, so that its requirements are not known.
+        Fault: the code was edited meanwhile, or Kette runs without being installed, so that its
+            requirements are not known.
     """
-    write_zip(target, {**_sources(root), **_metadata()}.items())
+    members = _sources(root)
+    for path, digest in code.items():
+        if hashlib.sha256(members.get(f"stages/{path}", b"")).hexdigest() != digest:
+            raise Fault(
+                f"The code of Kette was edited while the chain ran: stages/{path}.",
+                "Run the same command again.",
+            )
+    write_zip(target, {**members, **_metadata()}.items())
 
 
 def _sources(root: Path) -> dict[str, bytes]:

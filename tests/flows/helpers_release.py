@@ -24,6 +24,7 @@ from flows.manifest import StageMade
 from flows.publish import Released, publish
 from flows.releasing import Releasing, open_releasing
 from stages.dataset.pin import add, prepare
+from stages.key import code_files
 from stages.project import run_lock
 from stages.stage import Check, Gate, Verdict
 
@@ -122,6 +123,7 @@ def _candidate(project: Path) -> Candidate:
         lock=sha(9),
         cohort=sha(7),
         indexes=tuple(made),
+        code=code_files("package"),
     )
 
 

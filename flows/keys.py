@@ -61,8 +61,8 @@ class Desk:
                 active custodian's in the ledger.
         """
         slot, members = slot_of(self.place.keys, "custodian"), self.members()
-        if not members:  # a new ledger enrolls its first signer, with all roles
-            return signer_for(self.place, self.machine, "custodian")
+        if not members:
+            return self._first()
         if self.custodian_uri is not None:
             signer = signer_at(self.custodian_uri)
         elif slot.complete or (slot.public.exists() and self.machine.signer is not None):
@@ -72,6 +72,13 @@ class Desk:
         member = members.get(signer.public_key.keyid)
         if member is None or member.until is not None or "custodian" not in member.roles:
             raise _no_custodian()
+        return signer
+
+    def _first(self) -> Signer:
+        """The machine's key, enrolled with all roles by the ledger's first record."""
+        signer = signer_for(self.place, self.machine, "custodian")
+        first = enrolled(signer.public_key, ROLES, self.ledger.origin, datetime.now(UTC))
+        record(self.ledger, signer, first)
         return signer
 
 
@@ -243,13 +250,15 @@ def _enroll(
             "This key is in the ledger already, with other roles, another holder, or ended.",
             "Make a new key: one key has one holder and one set of roles.",
         )
+    custodian = desk.custodian()
     event = enrolled(key, roles, holder, datetime.now(UTC), possession=possession)
-    return record(desk.ledger, desk.custodian(), event), key.keyid
+    return record(desk.ledger, custodian, event), key.keyid
 
 
 def _end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> int:
     kind: Callable[[str, str, datetime], Json] = revoked if compromised else retired
-    return record(desk.ledger, desk.custodian(), kind(keyid, reason, datetime.now(UTC)))
+    custodian = desk.custodian()
+    return record(desk.ledger, custodian, kind(keyid, reason, datetime.now(UTC)))
 
 
 def _named(members: Mapping[str, Member], keyid: str) -> Member:

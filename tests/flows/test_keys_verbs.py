@@ -92,6 +92,22 @@ def test_another_persons_key_is_enrolled_by_its_public_half_once(
     _holds(home)
 
 
+def test_keys_can_be_set_up_before_the_first_run(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    assert listed(_desk(home)) == []
+    _person(home, tmp_path, "Ada Lovelace", "custodian")
+    assert [row["holder"] for row in _states(home)] == [home.ledger.origin, "Ada Lovelace"]
+    home.append()
+    _holds(home)
+
+
+def test_a_signature_may_be_the_first_record(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    done = sign_file(home.project, home.place.params, "reviewed", signer="Me", comment="")
+    assert done.index == 1
+    _holds(home)
+
+
 @pytest.mark.rule("SGN-1")
 def test_a_signature_says_name_role_meaning_time_and_file(home: Home, tmp_path: Path) -> None:
     uri = _person(home, tmp_path, "Ada Lovelace", "reviewer")

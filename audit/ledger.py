@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,8 @@ from audit.verification import Verification, verify
 Json = dict[str, Any]
 
 BATCH_RECORDS = 1000
+_FEW = 16
+"""Single records that are sought folder by folder; for more, all batches are listed once."""
 _REMEDY = "Run `kette audit verify`, then restore the ledger from its mirror or a backup."
 
 
@@ -116,10 +119,16 @@ class Ledger:
         Raises:
             Refused: if a record is missing.
         """
+        wanted = sorted(set(indexes))
+        starts = layout.batches(self.folder) if len(wanted) > _FEW else None
         start, batch = 0, list[bytes]()
-        for index in sorted(set(indexes)):
+        for index in wanted:
             if not start <= index < start + len(batch):
-                first = layout.newest_batch(self.folder, index)
+                if starts is None:
+                    first = layout.newest_batch(self.folder, index)
+                else:
+                    at = bisect_right(starts, index)
+                    first = starts[at - 1] if at else None
                 start, batch = first or 0, []
                 if first is not None:
                     batch = layout.read_batch(self.folder, first)

@@ -105,6 +105,8 @@ class Tiles:
         self._folder = folder
         self._size = size
         self._read: dict[tuple[int, int], bytes] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
+        """Height and number → root, of those between the tiles' levels: many proofs share them."""
 
     def tile(self, level: int, number: int) -> bytes:
         """A tile's hashes, as many as the size gives.
@@ -129,17 +131,14 @@ class Tiles:
     def node(self, height: int, number: int) -> bytes:
         """The root of a perfect subtree below the size (`audit.merkle.Node`)."""
         level, above = divmod(height, HEIGHT)
-        first = number << above
-        data = self.tile(level, first // WIDTH)
-        at = first % WIDTH * HASH_BYTES
-        hashes = [
-            data[start : start + HASH_BYTES]
-            for start in range(at, at + (HASH_BYTES << above), HASH_BYTES)
-        ]
-        while len(hashes) > 1:
-            pairs = zip(hashes[::2], hashes[1::2], strict=True)
-            hashes = [node_hash(left, right) for left, right in pairs]
-        return hashes[0]
+        if above == 0:
+            at = number % WIDTH * HASH_BYTES
+            return self.tile(level, number // WIDTH)[at : at + HASH_BYTES]
+        found = self._nodes.get((height, number))
+        if found is None:
+            below = (self.node(height - 1, 2 * number), self.node(height - 1, 2 * number + 1))
+            found = self._nodes[height, number] = node_hash(*below)
+        return found
 
     def tree(self) -> Tree:
         """The tree at the size, ready to grow."""

@@ -18,12 +18,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from audit import layout
-from audit.envelope import read_statement
+from audit.errors import Refused
 from audit.ledger import Ledger
 from audit.record import Record
 
@@ -75,7 +76,14 @@ def traced(ledger: Ledger, digest: str) -> Trace:
     Raises:
         Refused: if a record that matters is no envelope.
     """
-    return trace(ledger.read(), lambda index: layout.read_envelope(ledger.folder, index), digest)
+    starts: list[int] = []
+
+    def envelope(index: int) -> bytes:
+        starts[:] = starts or layout.batches(ledger.folder)
+        start = starts[bisect_right(starts, index) - 1]
+        return layout.read_batch(ledger.folder, start)[index - start]
+
+    return trace(ledger.read(), envelope, digest)
 
 
 def trace(
@@ -96,12 +104,12 @@ def trace(
     made: dict[tuple[str, str], list[int]] = defaultdict(list)
     wanted = digest.encode()
     for index, raw in envelopes:
-        payload = base64.b64decode(json.loads(raw)["payload"])
+        payload = _payload(raw)
         subjects = payload[payload.rfind(_SUBJECTS) + len(_SUBJECTS) :]
         if tree := _TREE.match(subjects):
             made[json.loads(tree[2]), tree[1].decode()].append(index)
         if wanted in subjects:
-            record = Record(index, read_statement(raw))
+            record = Record(index, json.loads(payload))
             if record.kind != "reused" and any(sha == digest for _, sha in record.subjects):
                 naming.append(record)
     # 2. From these backward, input by input (TRC-2).
@@ -117,8 +125,16 @@ def trace(
             if not makers:
                 missing.add(label)
             elif makers[-1] not in found:
-                maker = Record(makers[-1], read_statement(envelope(makers[-1])))
+                maker = Record(makers[-1], json.loads(_payload(envelope(makers[-1]))))
                 found[maker.index] = maker
                 queue.append(maker)
     ordered = tuple(found[index] for index in sorted(found))
     return Trace(digest, tuple(naming), ordered, tuple(sorted(missing)))
+
+
+def _payload(envelope: bytes) -> bytes:
+    """An envelope's statement, as it stands; no record of a ledger is written otherwise."""
+    try:
+        return base64.b64decode(json.loads(envelope)["payload"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused("A record is no envelope.", "Run `kette audit verify`.") from error

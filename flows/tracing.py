@@ -59,8 +59,7 @@ def prove_file(project: Path, what: str, out: Path | None) -> Json:
             "No record of this project's ledger names this file among its outputs.",
             "Give a file that a stage made, as it made it, and the project that made it.",
         )
-    proof = prove(ledger, found.indexes)
-    check(proof, public_keys(place.keys))
+    proof = prove(ledger, found.indexes, public_keys(place.keys))
     target = out or Path(f"{digest[:16] if _DIGEST.fullmatch(what) else Path(what).name}.proof")
     write_whole(target, proof)
     return {
@@ -151,9 +150,12 @@ def _instances(found: Trace, place: Place, subject: str, series: str) -> Json:
             "note": f"`data/{TABLE}` is not the one of these records: check out the commit of the "
             "release, run `dvc checkout data.dvc`, and ask again."
         }
+    # By hand: to filter, pyarrow imports all of pandas, which takes longer than the search.
     columns = ["sop", "input_sha256", "output_sha256"]
-    chosen = [("subject", "=", subject), ("series", "=", series)]
-    return {"instances": pq.read_table(path, columns=columns, filters=chosen).to_pylist()}
+    rows = pq.ParquetFile(path).read(columns=["subject", "series", *columns])
+    names = zip(rows["subject"].to_pylist(), rows["series"].to_pylist(), strict=True)
+    found_at = [index for index, name in enumerate(names) if name == (subject, series)]
+    return {"instances": [{c: rows[c][index].as_py() for c in columns} for index in found_at]}
 
 
 def _row(record: Record) -> Json:

@@ -75,7 +75,7 @@ def test_only_records_that_matter_are_decoded(ledger, monkeypatch):
     import audit.trace as module
 
     decoded = []
-    real = module.read_statement
-    monkeypatch.setattr(module, "read_statement", lambda raw: decoded.append(raw) or real(raw))
+    real = module.Record
+    monkeypatch.setattr(module, "Record", lambda *words: decoded.append(words) or real(*words))
     found = traced(ledger, tree("ingest/S1"))
     assert len(decoded) == len(found.records) == 1

@@ -5,7 +5,7 @@
     pin          DVC keeps the bytes; `releases/<version>.dvc` names them
     manifest     `releases/<version>.yaml` names every digest
     commit       data.dvc, pins and manifest, on the branch checked out
-    record       `released` in the ledger, and a checkpoint over it
+    record       `released` in the ledger, and a checkpoint over it, stamped and mirrored
     index        git's index holds what was committed
     tag          `<project>@v<version>`, signed, with the checkpoint
 
@@ -38,6 +38,7 @@ from flows.manifest import ReleaseManifest, load
 from flows.release_files import build, pending
 from flows.releasing import RELEASED, Releasing
 from stages.dataset.pin import prepare
+from stages.elsewhere import leave
 from stages.project import run_lock
 from stages.store import write_whole
 
@@ -95,6 +96,8 @@ def publish(work: Releasing, candidates: Candidates, *, archive: bool, say: Say)
             manifest = _committed(work, commit)
         step("record")
         index = _record(work, manifest, commit)
+        pipeline = signer_for(work.place, work.machine, "pipeline")
+        leave(work.ledger, pipeline, work.place, work.machine)
         step("index")
         _take_into_index(work)
         step("tag")

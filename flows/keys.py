@@ -1,9 +1,9 @@
-"""Enrolling, replacing and ending keys, each as a record that a custodian's key signs.
+"""Enrolling and ending keys, each by a record that a custodian's key signs.
+
+Replacing this machine's key is `flows/rotation.py`.
 
 Rules:
 
-- ROT-1  A replaced key's private half is removed only when the new key's enrolment and the old
-         one's end are on the disk, below a checkpoint that the new key signed.
 - ROT-2  Killed at any point, the same command goes on where it stopped: it makes no second key and
          no second record.
 - ROT-3  A ledger always keeps an active key with the role `custodian`.
@@ -29,7 +29,7 @@ from audit.keyring import Member
 from audit.ledger import Ledger
 from audit.public_keys import load_public
 from audit.signers import signer_at
-from audit.slots import SIGNER, Slot, empty, fill, forsake, install, slot_of, take_place
+from audit.slots import SIGNER, Slot, empty, fill, install, slot_of
 from flows.ledger import cover, record, signer_for
 from stages.project import Machine, Place
 
@@ -122,10 +122,11 @@ def enroll(
     Raises:
         WrongUse: for roles that are none, or already have a key on this machine.
     """
-    _check_roles(roles)
+    check_roles(roles)
+    desk.custodian()  # before a key is made that nobody can enroll
     given = load_public(public) if public is not None else None
     if given is not None and uri is None:
-        done = _enroll(desk, given, roles, holder, possession=None)
+        done = enroll_key(desk, given, roles, holder, possession=None)
         cover(desk.ledger, desk.place, desk.machine)
         return done
     if uri is None and len(roles) != 1:
@@ -134,67 +135,9 @@ def enroll(
         )
     signer, *_ = [install(Slot(desk.place.keys, role), uri, given) for role in roles]
     proof = possess(signer, roles, holder)
-    done = _enroll(desk, signer.public_key, roles, holder, possession=proof)
+    done = enroll_key(desk, signer.public_key, roles, holder, possession=proof)
     cover(desk.ledger, desk.place, desk.machine)
     return done
-
-
-def rotate(
-    desk: Desk,
-    role: str,
-    reason: str,
-    *,
-    uri: str | None = None,
-    public: Path | None = None,
-    roles: Sequence[str] | None = None,
-    replaces: str | None = None,
-    compromised: bool = False,
-) -> tuple[int, str, str]:
-    """Put a new key in the place of this machine's key (ROT-1, ROT-2).
-
-    Args:
-        desk: ledger and keys.
-        role: the role whose key on this machine is replaced.
-        reason: why, for the record.
-        uri: where the new key lies; default: a new file.
-        public: its public key (PEM), where the URI's scheme does not tell it.
-        roles: the new key's roles; default: the old one's.
-        replaces: the old key's id, where it is no more on this machine: a lost key.
-        compromised: the old key is revoked, not retired.
-
-    Returns:
-        Index of the enrolment, and the ids of the old and the new key.
-
-    Raises:
-        WrongUse: if the old key is not an active one of the ledger, the new one is the old one, or
-            no custodian's key would be left (ROT-3).
-    """
-    slot, members = slot_of(desk.place.keys, role), desk.members()
-    old = _replaced(slot, members, replaces)
-    roles = tuple(roles or old.roles)
-    _check_replacing(slot, roles, members, old)
-    # 1. Make the new key, beside the old one; a key that is there already is taken.
-    if slot.next.complete or not slot.next.public.exists():
-        given = load_public(public) if public is not None else None
-        new = install(slot.next, uri, given)
-        if new.public_key == old.key:
-            forsake(slot.next)
-            raise WrongUse("The new key is the old one.", "Name a place where another key is.")
-        # 2. Record it, then the old one's end; what is recorded already is not recorded again.
-        if new.public_key.keyid not in members:
-            proof = possess(new, roles, old.holder)
-            _enroll(desk, new.public_key, roles, old.holder, possession=proof)
-        if old.until is None:
-            _end(desk, old.key.keyid, reason, compromised=compromised)
-        # 3. Sign a checkpoint over both: with the new key, if it is the one that does (ROT-1).
-        if slot.name == SIGNER:
-            desk.ledger.checkpoint(new)
-        else:
-            cover(desk.ledger, desk.place, desk.machine)
-    # 4. Only now the old private key goes.
-    key = load_public(slot.next.public)
-    take_place(slot)
-    return desk.members()[key.keyid].since, old.key.keyid, key.keyid
 
 
 def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int, str]:
@@ -214,7 +157,7 @@ def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int,
             (ROT-3).
     """
     members = desk.members()
-    member = _named(members, keyid)
+    member = named(members, keyid)
     slots = [
         Slot(path.parent, path.stem)
         for path in sorted(desk.place.keys.glob("*.pub"))
@@ -226,21 +169,26 @@ def end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> tuple[int,
             "Replace it: `kette keys rotate`, with `--compromised` if others may have it.",
         )
     if member.until is None or (compromised and not member.revoked):
-        _check_custodian(members, without=member)
-        index = _end(desk, member.key.keyid, reason, compromised=compromised)
+        check_custodian(members, without=member)
+        index = end_key(desk, member.key.keyid, reason, compromised=compromised)
         cover(desk.ledger, desk.place, desk.machine)
     elif slots:
         index = member.until  # the same command again: only the key here is left
     else:
-        raise _ended()
+        raise has_ended()
     for slot in slots:
         empty(slot)
     return index, member.key.keyid
 
 
-def _enroll(
+def enroll_key(
     desk: Desk, key: Key, roles: Sequence[str], holder: str, *, possession: str | None
 ) -> tuple[int, str]:
+    """Record a key's enrolment, unless it is recorded; gives its index and the key's id.
+
+    Raises:
+        WrongUse: if the key was enrolled otherwise, or has ended.
+    """
     known = desk.members().get(key.keyid)
     if known is not None:
         same = known.roles == set(roles) and known.holder == holder.strip()
@@ -255,13 +203,14 @@ def _enroll(
     return record(desk.ledger, custodian, event), key.keyid
 
 
-def _end(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> int:
+def end_key(desk: Desk, keyid: str, reason: str, *, compromised: bool) -> int:
+    """Record the end of a key; gives the record's index."""
     kind: Callable[[str, str, datetime], Json] = revoked if compromised else retired
     custodian = desk.custodian()
     return record(desk.ledger, custodian, kind(keyid, reason, datetime.now(UTC)))
 
 
-def _named(members: Mapping[str, Member], keyid: str) -> Member:
+def named(members: Mapping[str, Member], keyid: str) -> Member:
     """The key whose id begins so."""
     found = [member for name, member in members.items() if name.startswith(keyid)]
     if len(keyid) < SHORTEST_PREFIX or len(found) != 1:
@@ -272,42 +221,14 @@ def _named(members: Mapping[str, Member], keyid: str) -> Member:
     return found[0]
 
 
-def _replaced(slot: Slot, members: Mapping[str, Member], keyid: str | None) -> Member:
-    """The key that a slot's next one takes the place of."""
-    if keyid is None:
-        here = load_public(slot.public).keyid if slot.public.exists() else None
-        if here is None or here not in members:
-            raise WrongUse(
-                "This machine's key is not in the ledger.",
-                "Name the key that is replaced with `--replaces KEYID` (see `kette keys list`).",
-            )
-        member = members[here]
-    else:
-        member = _named(members, keyid)
-    if member.until is not None and not slot.next.public.exists():
-        raise _ended()
-    return member
-
-
-def _check_replacing(
-    slot: Slot, roles: Sequence[str], members: Mapping[str, Member], old: Member
-) -> None:
-    _check_roles(roles)
-    if slot.name == SIGNER and "pipeline" not in roles:
-        raise WrongUse(
-            "This machine's own key signs its runs: it needs the role `pipeline`.",
-            "Name `pipeline` among the roles.",
-        )
-    if "custodian" not in roles:
-        _check_custodian(members, without=old)
-
-
-def _check_roles(roles: Sequence[str]) -> None:
+def check_roles(roles: Sequence[str]) -> None:
+    """Refuse no role, and unknown ones."""
     if not roles or set(roles) - set(ROLES):
         raise WrongUse("A key needs roles.", f"Name one or more of: {', '.join(ROLES)}.")
 
 
-def _ended() -> WrongUse:
+def has_ended() -> WrongUse:
+    """What is said of a key that is to be ended again."""
     return WrongUse("This key has ended already.", "See `kette keys list`, and name an active one.")
 
 
@@ -318,7 +239,7 @@ def _no_custodian() -> WrongUse:
     )
 
 
-def _check_custodian(members: Mapping[str, Member], *, without: Member) -> None:
+def check_custodian(members: Mapping[str, Member], *, without: Member) -> None:
     """Refuse to end the last key with the role `custodian` (ROT-3)."""
     others = (member for member in members.values() if member is not without)
     if not any(other.until is None and "custodian" in other.roles for other in others):

@@ -118,7 +118,7 @@ def keys_rotate(
     as_json: JsonOption = False,
 ) -> None:
     """Put a new key in the place of this machine's key; run again, it goes on where it stopped."""
-    from flows.keys import rotate
+    from flows.rotation import rotate
     from stages.project import run_lock
 
     desk = _desk(project, custodian)

@@ -19,7 +19,8 @@ from audit.key_events import ROLES
 from audit.keys import PRIVATE, PUBLIC, load_or_create_signer, load_public, public_keys, public_pem
 from audit.record import Record
 from audit.signers import signer_at
-from flows.keys import Desk, end, enroll, listed, rotate
+from flows.keys import Desk, end, enroll, listed
+from flows.rotation import rotate
 from flows.signing import sign_file
 
 Step = Callable[[Desk], object]
@@ -380,6 +381,27 @@ def test_a_lost_key_without_a_custodian_is_told(home: Home) -> None:
         rotate(_desk(home, key_file(home.project / "x.pem")), "pipeline", "disk failed")
     with pytest.raises(WrongUse, match="cannot be read"):
         rotate(_desk(home, "file2:/nowhere"), "pipeline", "disk failed")
+
+
+@pytest.mark.rule("ROT-5")
+def test_a_refused_rotation_or_enrolment_leaves_the_machine_as_it_was(
+    home: Home, tmp_path: Path
+) -> None:
+    _person(home, tmp_path, "Ada Lovelace", "custodian")
+    first = key_file(tmp_path / "first.pem")
+    rotate(_desk(home), "pipeline", "to a file", uri=first)
+    rotate(_desk(home), "pipeline", "separate duties", roles=["pipeline"])
+    before = _in_order(home.place.keys)
+    ada = f"file2:{tmp_path / 'Ada Lovelace.key.pem'}"
+    for custodian, uri in ((None, None), (ada, first), (ada, ada), (ada, "file2:/nowhere")):
+        with pytest.raises(WrongUse):
+            rotate(_desk(home, custodian), "pipeline", "refused", uri=uri)
+        assert _in_order(home.place.keys) == before
+    with pytest.raises(WrongUse, match="custodian's key"):
+        enroll(_desk(home), ["releaser"], "Grace Hopper", public=None, uri=None)
+    assert _in_order(home.place.keys) == before
+    home.append()
+    _holds(home)
 
 
 def test_the_same_key_is_no_replacement(home: Home, tmp_path: Path) -> None:

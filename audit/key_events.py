@@ -89,7 +89,7 @@ def enrolment(details: Mapping[str, Any]) -> Enrolment:
     """
     try:
         key = key_from_pem(details["public"].encode())
-        claim = _claim(key, details["roles"], details["holder"])
+        claim = _claim(key, details["roles"], _printed(details["holder"]))
         possession = details["possession"]
         known = bool(claim["roles"]) and set(claim["roles"]) <= set(ROLES)
         if {**claim, "possession": possession} != details or not known:

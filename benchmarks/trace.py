@@ -64,10 +64,10 @@ class Chain:
         self.trees[label] = digest
 
 
-def rows() -> Iterator[dict[str, Any]]:
+def rows(subjects: int, each: int) -> Iterator[dict[str, Any]]:
     """Rows of the table of instances."""
-    for subject in range(SUBJECTS):
-        for number in range(INSTANCES_EACH):
+    for subject in range(subjects):
+        for number in range(each):
             yield dict.fromkeys(INSTANCES, 1) | {
                 "subject": f"S{subject:05d}",
                 "series": f"1.2.{subject}.1",
@@ -77,18 +77,18 @@ def rows() -> Iterator[dict[str, Any]]:
             }
 
 
-def build(place: Place) -> Path:
-    """Ledger and table; gives the prediction's file."""
-    table = list(rows())
+def build(place: Place, subjects: int = SUBJECTS, each: int = INSTANCES_EACH) -> Path:
+    """Ledger and table; gives the prediction's file, of the last subject's only series."""
+    table = list(rows(subjects, each))
     tables = place.work / "tables"
     tables.mkdir(parents=True)
     write(tables, {"series": [], "instances": table, "quarantine": []})
     place.data.mkdir()
     shutil.copyfile(tables / "instances.parquet", place.data / "ingest.parquet")
     listed = hashlib.sha256((place.data / "ingest.parquet").read_bytes()).hexdigest()
-    chain, names = Chain(place), [f"S{subject:05d}" for subject in range(SUBJECTS)]
+    chain, names = Chain(place), [f"S{subject:05d}" for subject in range(subjects)]
     for number, name in enumerate(names):
-        mine = table[number * INSTANCES_EACH : (number + 1) * INSTANCES_EACH]
+        mine = table[number * each : (number + 1) * each]
         outside = {f"source/{row['input_sha256'][:16]}": row["input_sha256"] for row in mine}
         chain.made(f"ingest/{name}", [], {f"1.2.{number}.1.zip": sha("zip", name)}, **outside)
     ingested = [f"ingest/{name}" for name in names]
@@ -103,7 +103,7 @@ def build(place: Place) -> Path:
     chain.made("train", ["train/plain"], {"model.safetensors": sha("weights")})
     prediction = place.project / "prediction.dcm"
     prediction.write_bytes(b"a prediction")
-    path = f"predictions/{names[-1]}/1.2.{SUBJECTS - 1}.1.dcm"
+    path = f"predictions/{names[-1]}/1.2.{subjects - 1}.1.dcm"
     digest = hashlib.sha256(b"a prediction").hexdigest()
     chain.made("assess/test", ["dataset/cohort", "train"], {path: digest})
     chain.made("assess", ["assess/test"], {"metrics.parquet": sha("metrics")})

@@ -13,13 +13,17 @@ from audit.ledger import Ledger
 from audit.reading import Entry, Selection, entries
 from audit.show import rows
 from audit.timestamp import SUFFIX, read_roots, verify
-from flows.known import checkpoints_at, known_checkpoints
+from flows.known import MIRROR, checkpoints_at, known_checkpoints
 from flows.ledger import open_ledger
 from stages.project import Place
 from stages.store import write_whole
 
 Json = dict[str, Any]
 
+_EMPTY = (
+    "It holds no checkpoint of this ledger. Mend `KETTE_MIRROR`, or run once to mirror it; without "
+    "a mirror: `KETTE_MIRROR= kette audit verify`."
+)
 FORMATS: dict[str, Callable[[Iterable[Entry], str], bytes]] = {
     "fhir": fhir.export,
     "dicom": dicom.export,
@@ -53,6 +57,7 @@ def verify_ledger(
     """
     ledger, place, machine = open_ledger(project)
     known = known_checkpoints(place, machine)
+    mirrored = machine.mirror is None or any(label.startswith(MIRROR) for label in known)
     for where in against:
         known |= {f"{where}: {name}": note for name, note in checkpoints_at(where).items()}
     found = ledger.verify(public_keys(place.keys), known=known, signatures=not tree)
@@ -65,6 +70,9 @@ def verify_ledger(
         "compared": sorted(known),
         "time_stamps": [],
     }
+    if found.ok and found.records and not mirrored:
+        # An empty mirror is a lost one, or a folder that is not mounted: it confirms nothing.
+        return {**result, "ok": False, "first_bad": f"checkpoint {MIRROR}", "reason": _EMPTY}
     return _time_stamps(result, place, roots) if found.ok and roots is not None else result
 
 

@@ -23,6 +23,8 @@ from flows.tag import checkpoint_in
 from stages.elsewhere import mirror_of
 from stages.project import Machine, Place, is_repository
 
+MIRROR = "the mirror"
+"""How the labels of the mirror's checkpoints begin."""
 _EVIDENCE = ("proof.json", "checkpoint")
 _LARGEST = 2**30
 
@@ -37,7 +39,7 @@ def known_checkpoints(place: Place, machine: Machine) -> dict[str, bytes]:
     found = {}
     if url := mirror_of(place, machine):
         try:
-            found = {f"the mirror ({name})": note for name, note in checkpoints(url).items()}
+            found = {f"{MIRROR} ({name})": note for name, note in checkpoints(url).items()}
         except Fault as error:
             raise Fault(
                 error.what, "Mend the mirror; without it: `KETTE_MIRROR= kette audit verify`."
@@ -68,7 +70,7 @@ def checkpoints_at(where: str) -> dict[str, bytes]:
     path = Path(where)
     found: dict[str, bytes] = {}
     if "://" in where or (path / "checkpoints").is_dir() or (path / "checkpoint").is_file():
-        found = {f"the mirror ({name})": note for name, note in checkpoints(where).items()}
+        found = {f"{MIRROR} ({name})": note for name, note in checkpoints(where).items()}
     elif path.is_dir():
         note = _evidence(path)
         found = {path.name: note} if note else {}

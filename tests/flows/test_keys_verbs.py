@@ -260,7 +260,14 @@ def _ending(desk: Desk) -> object:
 
 
 @pytest.mark.rule("ROT-2")
-@pytest.mark.parametrize("verb", ["rotate", "enroll", "end"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "rotate",
+        pytest.param("enroll", marks=pytest.mark.slow),
+        pytest.param("end", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_every_change_the_same_command_finishes(tmp_path: Path, verb: str) -> None:
     step: Step = {"rotate": _rotation, "enroll": _enrolment, "end": _ending}[verb]
     wanted: tuple[list[str | None], list[str]] | None = None

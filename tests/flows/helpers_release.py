@@ -7,9 +7,10 @@ records as the chain would.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,19 +82,29 @@ class World:
 def world(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> World:
     """Make one; `changes` go into the parameters by section."""
     project = make(folder, folder / "no-source", **changes)
-    for name, value in {
-        "KETTE_HOME": str(project.home),
-        "GIT_AUTHOR_NAME": "Tester",
-        "GIT_AUTHOR_EMAIL": "tester@example.org",
-        "GIT_COMMITTER_NAME": "Tester",
-        "GIT_COMMITTER_EMAIL": "tester@example.org",
-    }.items():
-        monkeypatch.setenv(name, value)
+    live_in(project, monkeypatch)
     (project.folder / "data").mkdir()
     (project.folder / "data" / "splits.parquet").write_bytes(b"rows")
     prepare(project.folder)
     add(project.folder)
     return World(project, _candidate(project.folder))
+
+
+def copy_of(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same world in another folder."""
+    shutil.copytree(world.project.folder.parent, folder, dirs_exist_ok=True)
+    project = Project(folder / "project", folder / "home", folder / "no-source")
+    live_in(project, monkeypatch)
+    candidate = replace(world.candidate, folder=project.folder / "releases" / "candidate")
+    return World(project, candidate)
+
+
+def live_in(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process have the project's home, and git a committer."""
+    monkeypatch.setenv("KETTE_HOME", str(project.home))
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Tester")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "tester@example.org")
 
 
 def sha(number: int) -> str:

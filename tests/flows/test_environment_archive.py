@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import zipfile
-from importlib.metadata import version
 
 import pytest
+from helpers_wheels import INSTALLED, WHEEL, only_these_wheels
 
 from audit.errors import Fault, WrongUse
 from flows.environment_archive import (
@@ -19,42 +18,16 @@ from flows.environment_archive import (
 )
 from stages.lock import lock_digest
 
-INSTALLED = version("packaging")
 PINS = {"packaging": INSTALLED, "not-installed-here": "1.0"}
 
 
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """A folder of wheels is all that pip may ask, and it holds a stand-in of one distribution."""
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    info = f"packaging-{INSTALLED}.dist-info"
-    with zipfile.ZipFile(wheels / f"packaging-{INSTALLED}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("packaging/__init__.py", "")
-        wheel.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: packaging\nVersion: {INSTALLED}\n"
-        )
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-    for name, value in {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_CONFIG_FILE": "/dev/null",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return wheels
-
-
 @pytest.mark.rule("ARC-1")
-def test_the_archive_holds_what_ran_and_its_interpreter_starts(tmp_path, offline):
+def test_the_archive_holds_what_ran_and_its_interpreter_starts(tmp_path, monkeypatch):
+    only_these_wheels(tmp_path / "wheels", monkeypatch)
     name = archive_environment(tmp_path, PINS)
     assert name == archive_path(lock_digest(PINS))
     folder = tmp_path / name
-    assert [path.name for path in (folder / "wheels").iterdir()] == [
-        f"packaging-{INSTALLED}-py3-none-any.whl"
-    ]
+    assert [path.name for path in (folder / "wheels").iterdir()] == [WHEEL]
     assert json.loads((folder / FACTS).read_bytes())["installed"] == {"packaging": INSTALLED}
     executable = unpack_interpreter(folder / INTERPRETER, tmp_path / "python")
     code = "import ssl, sqlite3, ctypes, zlib, sys; print(sys.prefix); print(ssl.__file__)"
@@ -68,7 +41,8 @@ def test_the_archive_holds_what_ran_and_its_interpreter_starts(tmp_path, offline
 
 
 @pytest.mark.rule("ARC-2")
-def test_it_is_made_once_and_whole(tmp_path, offline, monkeypatch):
+def test_it_is_made_once_and_whole(tmp_path, monkeypatch):
+    only_these_wheels(tmp_path / "wheels", monkeypatch)
     (tmp_path / "releases" / "environments").mkdir(parents=True)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(Fault, match="could not be archived"):

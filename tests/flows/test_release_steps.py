@@ -7,7 +7,8 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
-from helpers_release import BUNDLE, SHA256, Killed, World, sha, world
+from helpers_release import BUNDLE, SHA256, Killed, World, copy_of, sha, world
+from helpers_wheels import INSTALLED, only_these_wheels
 
 from audit.errors import Fault, Refused, WrongUse
 from audit.evidence import verify
@@ -21,10 +22,16 @@ from flows.standing import hold, take_back
 from stages.artifact import Manifest
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> World:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return world(tmp_path_factory.mktemp("template"), monkeypatch)
+
+
 @pytest.fixture
-def ready(tmp_path, monkeypatch) -> World:
+def ready(template, tmp_path, monkeypatch) -> World:
     """A project that may be released as it is."""
-    return world(tmp_path, monkeypatch)
+    return copy_of(template, tmp_path, monkeypatch)
 
 
 def sign(world: World, meaning: str, role: str, bundle: str = SHA256) -> None:
@@ -250,6 +257,28 @@ def test_nothing_is_released_on_a_ledger_that_does_not_hold(ready):
     with pytest.raises(Refused):
         ready.release()
     assert ready.git("tag") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.rule("ARC-2")
+def test_the_environment_is_archived_and_pinned_once_for_a_lock(tmp_path, monkeypatch):
+    only_these_wheels(tmp_path / "wheels", monkeypatch)
+    ready = world(tmp_path / "w", monkeypatch)
+    (ready.project.folder / "constraints.txt").write_text(f"packaging=={INSTALLED}\n")
+    ready.git("commit", "-q", "-a", "-m", "A small lock")
+    with pytest.raises(Killed):
+        ready.release(kill_at="pin", archive=True)
+    first = ready.release(archive=True)
+    archive = first.manifest.environment
+    assert archive is not None
+    assert Manifest.of(ready.project.folder / archive.path).digest == archive.tree
+    assert ready.git("show", f"HEAD:{archive.path}.dvc").count(archive.md5) == 1
+    assert ready.git("status", "--porcelain") == ""
+    ready.project.write(package={"version": "0.2.0"})
+    ready.git("commit", "-q", "-a", "-m", "Next")
+    second = ready.release("0.2.0", archive=True)
+    assert second.manifest.environment == archive
+    assert f"{archive.path}.dvc" not in ready.git("show", "--format=", "--name-only", "HEAD")
 
 
 @pytest.mark.peer("ssh-keygen")

@@ -62,6 +62,7 @@ _TOLD: dict[str, Callable[[Json], str]] = {
     "legal_hold": _hold,
     "reproduced": _reproduced,
     "reused": _reused,
+    "cited": _reused,
     "finding.raised": lambda details: f"{details.get('rule')}: {details.get('what')}",
     "clock.back": lambda details: f"from {details.get('was')} to {details.get('now')}",
 }

@@ -23,7 +23,7 @@ SAME = ("kette-phantom-0.1.0.zip", "report.html", "measurements.json")
 def _statuses(twin: Twin) -> list[str]:
     """What the ledger of a home says of the stages, in order."""
     records = json.loads(twin.project.call("audit", "show", "--json").stdout)["records"]
-    return [row["status"] or row["kind"] for row in records]
+    return [row["status"] or row["event"] for row in records]
 
 
 @pytest.mark.slow

@@ -20,10 +20,11 @@ from audit.errors import KetteError, Refused
 from audit.statement import event
 from flows.git import Repository
 from flows.history import history, standing
-from flows.ledger import cover, open_ledger, record, signer_for
+from flows.ledger import open_ledger
 from flows.reference import newest
 from flows.reproduced import Reproduction
 from flows.reproduction import reproduce as work
+from flows.witness import testify
 
 RAISED = "kette.finding.raised"
 RULE = "reproducible"
@@ -74,11 +75,9 @@ def _newest(folder: Path) -> str | None:
 
 def _raise_finding(folder: Path, version: str, what: str) -> None:
     """Tell it to the ledger and to Prefect."""
-    ledger, place, machine = open_ledger(folder)
+    _, place, _ = open_ledger(folder)
     details = {"rule": RULE, "what": what, "version": version}
-    told = event("finding.raised", at=datetime.now(UTC), details=details)
-    record(ledger, signer_for(place, machine, "pipeline"), told)
-    cover(ledger, place, machine)
+    testify(folder, event("finding.raised", at=datetime.now(UTC), details=details))
     emit_event(RAISED, {"prefect.resource.id": f"kette.project.{place.name}"}, payload=details)
 
 

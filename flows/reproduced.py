@@ -64,8 +64,10 @@ class Reproduction:
     rebuild: Rebuild | None = None
     """None where R0 was asked for."""
     page: Path | None = field(default=None)
+    ledger: str = ""
+    """Origin of the ledger that holds the record (`flows/witness.py`)."""
     record: int | None = None
-    """Index in the ledger."""
+    """Index in it."""
 
     @property
     def level(self) -> Level | None:
@@ -96,7 +98,9 @@ class Reproduction:
             return ()
         found = [*self.rebuild.dataset.causes]
         if self.rebuild.comparison:
-            found += [c for c in self.rebuild.comparison.causes if c not in found]
+            told = tuple(f"subject {name} is missing" for name in self.rebuild.dataset.erased)
+            more = self.rebuild.comparison.causes
+            found += [cause for cause in more if not told or not cause.startswith(told)]
         if self.rebuild.told:
             found.append(f"the rebuild ended early: {self.rebuild.told}")
         return tuple(found)
@@ -133,12 +137,13 @@ class Reproduction:
             "erased": list(self.rebuild.dataset.erased) if self.rebuild else [],
             "rungs": self.rungs,
             "page": str(self.page) if self.page else None,
+            "ledger": self.ledger,
             "record": self.record,
         }
 
-    def kept(self, page: Path, record: int) -> Reproduction:
+    def kept(self, page: Path, ledger: str, record: int) -> Reproduction:
         """The same, with where it was written down."""
-        return replace(self, page=page, record=record)
+        return replace(self, page=page, ledger=ledger, record=record)
 
 
 def shortened(texts: Sequence[str]) -> tuple[str, ...]:

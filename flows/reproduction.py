@@ -21,7 +21,7 @@ from audit.keys import public_keys
 from audit.statement import event
 from flows.git import Repository
 from flows.history import history, standing
-from flows.ledger import cover, open_ledger, record, signer_for
+from flows.ledger import open_ledger
 from flows.machine_class import machine_class
 from flows.manifest import ReleaseManifest
 from flows.objects import Objects
@@ -31,6 +31,7 @@ from flows.reproduced import Level, Reproduction, class_differences, expected
 from flows.reproduction_page import page
 from flows.retrieval import Retrieved, retrieve
 from flows.tag_signature import signer_of
+from flows.witness import testify
 from flows.worktree import workplace
 from stages.package.verify import verify_bundle
 
@@ -92,9 +93,7 @@ def reproduce(
         (path.name, hashlib.sha256(shown).hexdigest()),
     ]
     told = event("reproduced", at=datetime.now(UTC), details=found.details(), subjects=subjects)
-    index = record(ledger, signer_for(place, machine, "pipeline"), told)
-    cover(ledger, place, machine)
-    return found.kept(path, index)
+    return found.kept(path, *testify(project, told))
 
 
 def _signer(repository: Repository, reference: Reference, known: set[str]) -> str:

@@ -33,8 +33,7 @@ def page(found: Reproduction) -> bytes:
             lead=_LEVELS[found.level],
             tiles=tuple(_tiles(found)),
             sections=tuple(_sections(found)),
-            footer="The project's ledger holds a signed record of this reproduction, with the "
-            "digest of this page.",
+            footer="A signed record of a ledger holds this result and the digest of this page.",
         )
     )
 

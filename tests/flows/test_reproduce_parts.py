@@ -120,14 +120,14 @@ def test_a_dataset_that_is_not_whole_differs_at_inputs() -> None:
 def test_the_record_and_the_json_say_the_same() -> None:
     again = ladder(0.895, environment="2", weights="w", environment_="x")
     found = reproduction(rebuild=rebuild_of(compare(ladder(), again, TOLERANCES)))
-    details, told = found.details(), found.kept(Path("/p/page.html"), 7).as_json()
+    details, told = found.details(), found.kept(Path("/p/page.html"), "kette/p", 7).as_json()
     assert details == {
         "version": "1.0.0", "tag": "p@v1.0.0", "level": "R2", "asked": "R1",
         "first_difference": "weights", "causes": ["threads: 1 → 2"], "lost": [],
     }  # fmt: skip
     assert details.items() <= told.items()
     assert [rung["name"] for rung in told["rungs"]] == list(RUNGS)
-    assert (told["page"], told["record"]) == ("/p/page.html", 7)
+    assert (told["page"], told["ledger"], told["record"]) == ("/p/page.html", "kette/p", 7)
     json.dumps(told)
 
 

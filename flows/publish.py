@@ -33,12 +33,11 @@ from audit.record import Record
 from audit.statement import event
 from flows import tag
 from flows.candidate import Candidate
-from flows.ledger import cover, record, signer_for
+from flows.ledger import record, signer_for
 from flows.manifest import ReleaseManifest, load
 from flows.release_files import build, pending
 from flows.releasing import RELEASED, Releasing
 from stages.dataset.pin import prepare
-from stages.elsewhere import leave
 from stages.project import run_lock
 from stages.store import write_whole
 
@@ -96,8 +95,6 @@ def publish(work: Releasing, candidates: Candidates, *, archive: bool, say: Say)
             manifest = _committed(work, commit)
         step("record")
         index = _record(work, manifest, commit)
-        pipeline = signer_for(work.place, work.machine, "pipeline")
-        leave(work.ledger, pipeline, work.place, work.machine)
         step("index")
         _take_into_index(work)
         step("tag")
@@ -150,7 +147,7 @@ def _record(work: Releasing, manifest: ReleaseManifest, commit: str) -> int:
             f"Version {work.version} was released with another manifest (record {before.index}).",
             "Release another version; what was released is never changed.",
         )
-    cover(work.ledger, work.place, work.machine)
+    work.cover()
     return index
 
 

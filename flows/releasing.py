@@ -22,12 +22,14 @@ from audit.keys import public_keys
 from audit.ledger import Ledger
 from audit.reading import Selection, entries
 from audit.record import Record
+from audit.slots import slot_of
 from flows import tag
 from flows.git import Repository
 from flows.known import known_checkpoints
-from flows.ledger import open_ledger
+from flows.ledger import open_ledger, signer_for
 from flows.manifest import manifest_path
 from flows.parameters import Parameters, load
+from stages.elsewhere import leave
 from stages.package.params import SEMVER
 from stages.project import Machine, Place
 
@@ -152,6 +154,16 @@ class Releasing:
                 f"The ledger does not hold: {found.first_bad}: {found.reason}",
                 "Restore it from its mirror or a backup; `kette audit verify` tells more.",
             )
+
+    def cover(self) -> None:
+        """Sign a checkpoint over all records, and leave it with others where the machine says so.
+
+        A machine that holds only a releaser's key signs none: the next run's covers the record.
+        """
+        if slot_of(self.place.keys, "pipeline").public.exists():
+            signer = signer_for(self.place, self.machine, "pipeline")
+            self.ledger.checkpoint(signer)
+            leave(self.ledger, signer, self.place, self.machine)
 
 
 def open_releasing(project: Path, version: str) -> Releasing:

@@ -17,7 +17,7 @@ from audit.errors import WrongUse
 from audit.reading import entries
 from audit.statement import event
 from flows import tag
-from flows.ledger import cover, record, signer_for
+from flows.ledger import record, signer_for
 from flows.publish import put_tag
 from flows.releasing import Releasing
 from stages.project import run_lock
@@ -52,7 +52,7 @@ def take_back(work: Releasing, word: Word, reason: str) -> Json:
         if index is None:
             details = {"version": work.version, "reason": reason}
             index = _record(work, word, details, "releaser")
-        cover(work.ledger, work.place, work.machine)
+        work.cover()
         taken = work.repository.tags(f"{work.place.name}*")
         name = (
             tag.withdrawn(work.place.name, work.version)
@@ -84,7 +84,7 @@ def hold(work: Releasing, reason: str, *, on: bool) -> Json:
         work.require_ledger()
         details = {"version": work.version, "on": on, "reason": reason}
         index = _record(work, HOLD, details, "pipeline")
-        cover(work.ledger, work.place, work.machine)
+        work.cover()
     return {"version": work.version, "legal_hold": on, "record": index}
 
 

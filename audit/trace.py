@@ -5,8 +5,8 @@ Rules:
 - TRC-1  A file's records are those that name its digest among their subjects, but for notes of
          reuse: they made nothing.
 - TRC-2  A record's ancestors are those that made its inputs: for each label and digest the newest
-         record before it. An input from outside (`source/…`, the lock) has none; one whose record
-         is not here is told.
+         record before it, or where a rebuild took them from a release, the event `cited`. An input
+         from outside (`source/…`, the lock) has none; one whose record is not here is told.
 - TRC-3  Of a record that does not matter only the end of its payload is looked at: canonical JSON
          sorts `subject` last, and a stage's record names its tree first.
 
@@ -20,7 +20,7 @@ import json
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from audit import layout
@@ -31,9 +31,12 @@ from audit.record import Record
 SOURCE = "source/"
 """What begins the label of an input from outside."""
 LOCK = "lock"
+CITED = "cited"
+"""Kind of the event by which a rebuild says whose trees it took."""
 
 _SUBJECTS = b',"predicateType":"'
 """No string of canonical JSON holds these bytes: a quote within one follows a backslash."""
+_IS_CITED = b'"kind":"cited"'
 _TREE = re.compile(
     rb'https://slsa\.dev/provenance/v1","subject":\[\{"digest":\{"sha256":"([0-9a-f]{64})"\},'
     rb'"name":("(?:[^"\\]|\\.)*")'
@@ -66,8 +69,13 @@ class Trace:
 
     def maker(self, label: str) -> Record | None:
         """The newest record here that made a tree of this label."""
-        found = (r for r in reversed(self.records) if r.stage and r.subjects[0][0] == label)
-        return next(found, None)
+        for record in reversed(self.records):
+            trees = (
+                record.subjects if record.kind == CITED else record.subjects[: bool(record.stage)]
+            )
+            if any(name == label for name, _ in trees):
+                return record
+        return None
 
 
 def traced(ledger: Ledger, digest: str) -> Trace:
@@ -99,20 +107,7 @@ def trace(
     Raises:
         Refused: if a record that matters is no envelope.
     """
-    # 1. One pass: who names the digest, and who made which tree (TRC-1, TRC-3).
-    naming: list[Record] = []
-    made: dict[tuple[str, str], list[int]] = defaultdict(list)
-    wanted = digest.encode()
-    for index, raw in envelopes:
-        payload = _payload(raw)
-        subjects = payload[payload.rfind(_SUBJECTS) + len(_SUBJECTS) :]
-        if tree := _TREE.match(subjects):
-            made[json.loads(tree[2]), tree[1].decode()].append(index)
-        if wanted in subjects:
-            record = Record(index, json.loads(payload))
-            if record.kind != "reused" and any(sha == digest for _, sha in record.subjects):
-                naming.append(record)
-    # 2. From these backward, input by input (TRC-2).
+    naming, made = _look(envelopes, digest)
     found = {record.index: record for record in naming}
     missing = set()
     queue = list(naming)
@@ -130,6 +125,28 @@ def trace(
                 queue.append(maker)
     ordered = tuple(found[index] for index in sorted(found))
     return Trace(digest, tuple(naming), ordered, tuple(sorted(missing)))
+
+
+def _look(
+    envelopes: Iterable[tuple[int, bytes]], digest: str
+) -> tuple[list[Record], Mapping[tuple[str, str], list[int]]]:
+    """One pass: the records that name the digest, and label and digest of a tree → its makers."""
+    naming: list[Record] = []
+    made: dict[tuple[str, str], list[int]] = defaultdict(list)
+    wanted = digest.encode()
+    for index, raw in envelopes:
+        payload = _payload(raw)
+        subjects = payload[payload.rfind(_SUBJECTS) + len(_SUBJECTS) :]
+        if tree := _TREE.match(subjects):
+            made[json.loads(tree[2]), tree[1].decode()].append(index)
+        elif _IS_CITED in payload and (cited := Record(index, json.loads(payload))).kind == CITED:
+            for subject in cited.subjects:
+                made[subject].append(index)
+        if wanted in subjects:
+            record = Record(index, json.loads(payload))
+            if record.kind != "reused" and any(sha == digest for _, sha in record.subjects):
+                naming.append(record)
+    return naming, made
 
 
 def _payload(envelope: bytes) -> bytes:

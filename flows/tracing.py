@@ -10,7 +10,10 @@ Rules:
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +56,14 @@ def prove_file(project: Path, what: str, out: Path | None) -> Json:
     """
     digest = _digest(what)
     ledger, place, _ = open_ledger(project)
-    found = traced(ledger, digest)
-    if not found.named:
-        raise Refused(
-            "No record of this project's ledger names this file among its outputs.",
-            "Give a file that a stage made, as it made it, and the project that made it.",
-        )
-    proof = prove(ledger, found.indexes, public_keys(place.keys))
+    with _uncollected():
+        found = traced(ledger, digest)
+        if not found.named:
+            raise Refused(
+                "No record of this project's ledger names this file among its outputs.",
+                "Give a file that a stage made, as it made it, and the project that made it.",
+            )
+        proof = prove(ledger, found.indexes, public_keys(place.keys))
     target = out or Path(f"{digest[:16] if _DIGEST.fullmatch(what) else Path(what).name}.proof")
     write_whole(target, proof)
     return {
@@ -74,6 +78,11 @@ def prove_file(project: Path, what: str, out: Path | None) -> Json:
 
 def check_proof(proof: Path, key: Path, file: Path | None) -> Json:
     """Verify a proof offline, and that it is about a file.
+
+    Args:
+        proof: what `prove_file` wrote, from an untrusted source.
+        key: public key (PEM) that the verifier trusts.
+        file: what it must be about; None: whatever it is about.
 
     Returns:
         `ok`, `records`, `first_bad`, `reason`; `names` of the file and `made_by`.
@@ -104,6 +113,18 @@ def check_proof(proof: Path, key: Path, file: Path | None) -> Json:
         "names": list(names),
         "made_by": [_row(record) for record in named if wanted is not None],
     }
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles, which walks all decoded records; they have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _verdict(records: int, first_bad: str | None = None, reason: str | None = None) -> Json:

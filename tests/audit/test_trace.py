@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from helpers_audit import new_signer
-from helpers_trace import chain_ledger, file_of, tree
+from helpers_audit import EPOCH, ORIGIN, new_signer
+from helpers_trace import chain, chain_ledger, file_of, tree
 
+from audit.ledger import Ledger
 from audit.record import Record
+from audit.statement import event
 from audit.trace import trace
 
 
@@ -49,6 +51,19 @@ def test_each_of_two_versions_leads_to_its_own_inputs(ledger):
     assert {r.index for r in found[0].named}.isdisjoint(r.index for r in found[1].named)
     assert found[0].maker("assess/test").subjects[0][1] == tree("assess/test", 0)
     assert found[1].maker("assess/test").subjects[0][1] == tree("assess/test", 1)
+
+
+@pytest.mark.rule("TRC-2")
+def test_what_a_rebuild_cited_counts_as_its_maker(tmp_path):
+    signer = new_signer()
+    ledger = Ledger(tmp_path / "ledger", ORIGIN)
+    trees = [(label, tree(label)) for label in ("ingest", "ingest/S1", "ingest/S2")]
+    ledger.append(event("cited", at=EPOCH, details={"stage": "ingest"}, subjects=trees), signer)
+    ledger.append(chain()[3:], signer)
+    found = traced(ledger, tree("dataset/cohort"))
+    assert found.missing == ()
+    assert [record.kind for record in found.records] == ["cited", None]
+    assert found.maker("ingest/S2").kind == "cited"
 
 
 @pytest.mark.rule("TRC-2")

@@ -181,8 +181,8 @@ def _tell(found: dict[str, Any]) -> None:
     for label in found["missing"]:
         console.line(f"not here: the record that made {label}")
     if found["instances"] is not None:
-        names = ("sop", "input_sha256", "output_sha256")
-        cells = [tuple(row[name] for name in names) for row in found["instances"]]
-        console.table(f"{found['subject']}, series {found['series']}", names, cells)
+        console.line(f"{found['subject']}, series {found['series']}: instance, input, output")
+        for row in found["instances"]:
+            console.line(f"{row['sop']} {row['input_sha256']} {row['output_sha256']}")
     if found["note"]:
         console.line(found["note"])

@@ -211,6 +211,9 @@ def test_a_prediction_is_proven_down_to_its_instances(home, capsys, tmp_path):
     told_of_each = {name for row in found["instances"] for name in row}
     assert told_of_each == {"sop", "input_sha256", "output_sha256"}
     assert found["missing"] == []
+    text, _ = kette(home, capsys, "audit", "prove", str(prediction))
+    for row in found["instances"]:
+        assert f"{row['sop']} {row['input_sha256']} {row['output_sha256']}" in text
     key = str(home.place.keys / "signer.pub")
     words = ("check", found["proof"], "--key", key, "--file", str(prediction))
     checked = _check(capsys, *words)

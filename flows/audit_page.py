@@ -44,13 +44,15 @@ def audit_page(
     everything = list(entries(ledger))
     found = [e for e in everything if indexes is None or e.record.index in indexes]
     note = read_checkpoint(ledger.signed_checkpoint())
+    behind = checked.records - checked.covered
+    covered = _BEHIND.format(behind) if behind else _COVERED
     holds = "The ledger holds" if checked.ok else f"The ledger does not hold: {checked.first_bad}"
     return render(
         Document(
             title="Evidence of a release" if indexes is not None else "Evidence",
             subtitle=ledger.origin,
             label="Verification.",
-            lead=f"{holds}. {checked.reason or _LEAD}",
+            lead=f"{holds}. {checked.reason or covered}",
             tiles=tuple(_tiles(checked, found, everything)),
             sections=(
                 _stages(found),
@@ -70,8 +72,12 @@ _PROOFS = (
     "Any file of the chain can be proved against this checkpoint with `kette audit prove FILE`; "
     "`kette audit check PROOF --key PUB` verifies the proof offline, without the ledger."
 )
-_LEAD = (
+_COVERED = (
     "Every record is signed by a key that was allowed to, and the signed checkpoint covers them."
+)
+_BEHIND = (
+    "Every record is signed by a key that was allowed to; {} of them came after the signed "
+    "checkpoint, and the next run's will cover them."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
@@ -129,6 +130,14 @@ def test_a_ledger_of_another_key_is_said_not_to_hold(ledger):
     other = CryptoSigner.generate_ed25519().public_key
     text = "\n".join(Tags(audit_page(ledger, {other.keyid: other}).decode()).text)
     assert "The ledger does not hold: checkpoint." in text
+
+
+def test_records_behind_the_checkpoint_are_told(ledger, tmp_path):
+    shutil.copytree(ledger.folder, tmp_path / "copy")
+    later = Ledger(tmp_path / "copy", ledger.origin)
+    later.append(happened("look", number=1), MACHINE)
+    text = "\n".join(Tags(audit_page(later, keys()).decode()).text)
+    assert "1 of them came after the signed checkpoint" in text
 
 
 def test_the_same_ledger_gives_the_same_bytes(ledger, page):

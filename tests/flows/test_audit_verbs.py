@@ -352,3 +352,19 @@ def test_the_page_stands_alone_and_says_whether_the_ledger_holds(home, capsys, t
     (home.place.ledger / "stray").write_bytes(b"")
     assert not told(home, capsys, "report", "--out", str(page), code=1)["ok"]
     assert "The ledger does not hold: file stray" in page.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.rule("OTH-1")
+def test_a_run_ends_with_its_mirror_and_is_not_lost_with_it(project, tmp_path):
+    (tmp_path / "mirror").write_bytes(b"no folder")
+    setting = {"KETTE_MIRROR": str(tmp_path / "mirror")}
+    done = project.call("run", "--until", "ingest", "--json", **setting)
+    assert "kette: warning: The copy elsewhere could not be reached" in done.stderr
+    shown = json.loads(project.call("audit", "show", "--event", "finding", "--json").stdout)
+    assert [row["text"].split(":")[0] for row in shown["records"]] == ["MIR-3"]
+    (tmp_path / "mirror").unlink()
+    project.call("run", "--until", "ingest", "--json", **setting)
+    found = json.loads(project.call("audit", "verify", "--json", **setting).stdout)
+    assert found["ok"]
+    assert f"the mirror (checkpoints/{found['records']})" in found["compared"]

@@ -266,7 +266,7 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         gate=outcome.gate,
         started=started.isoformat(),
         finished=datetime.now(UTC).isoformat(),
-        environment=_numeric_facts() if stage.numeric else {},
+        environment=_numeric_facts() if stage.numeric and job.units is None else {},
     )
     store.remember(entry)
     return entry

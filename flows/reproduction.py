@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def reproduce(
     repository, known = Repository(place.project), history(ledger)
     reference = resolve(repository, place.name, ref)
     manifest = reference.manifest
-    signer = _signer(repository, reference, known.keys | public_keys(place.keys).keys())
+    signer = signed_by(repository, reference, known.keys | public_keys(place.keys).keys())
     differs = class_differences(manifest.machine_class, machine_class())
     asked = expected(asked, differs)
     objects = Objects(place.project)
@@ -96,8 +96,8 @@ def reproduce(
     return found.kept(path, *testify(project, told))
 
 
-def _signer(repository: Repository, reference: Reference, known: set[str]) -> str:
-    """Who signed the tag.
+def signed_by(repository: Repository, reference: Reference, known: Collection[str]) -> str:
+    """Who signed a release's tag, in words (RPR-3).
 
     Raises:
         Refused: nobody did, or the signature does not hold.

@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from helpers_project import ROOT, Project, git, make
 
@@ -27,11 +29,7 @@ from stages.ladder import RUNGS
 from stages.planning import CHAIN
 from stages.project import Place
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    # Prefect closes its database's threads after the event loop that they report to.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
+pytestmark = pytest.mark.timeout(900)
 WHO = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -208,7 +206,7 @@ def test_the_scheduled_proof_raises_a_finding_when_the_release_does_not_come_bac
     copy: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KETTE_HOME", str(copy.home))
-    with orchestrator.api(Place(copy.folder, NAME, copy.home)):
+    with orchestrator.api(Place(copy.folder, NAME, copy.home)) as url:
         from flows.reproduce import reproduce
 
         assert reproduce(str(copy.folder)) == {"version": VERSION, "level": "R1"}
@@ -218,5 +216,21 @@ def test_the_scheduled_proof_raises_a_finding_when_the_release_does_not_come_bac
         shutil.rmtree(copy.folder / "releases" / VERSION)
         with pytest.raises(Refused, match="was not reproduced: no level instead of R1"):
             reproduce(str(copy.folder))
+        (raised,) = _events(url, "kette.finding.raised")
+        (shown,) = httpx.post(f"{url}/artifacts/latest/filter", json={}).json()
+    assert raised["resource"] == {"prefect.resource.id": f"kette.project.{NAME}"}
+    assert raised["payload"]["version"] == VERSION
+    assert (shown["key"], shown["type"]) == ("reproduction", "table")
     assert len(records(copy, "finding.raised")) == 1
     copy.call("audit", "verify")
+
+
+def _events(url: str, name: str) -> list[dict[str, Any]]:
+    """Prefect's events of that name; it writes them down a moment after they were sent."""
+    wanted = {"filter": {"event": {"name": [name]}}}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := httpx.post(f"{url}/events/filter", json=wanted).json()["events"]:
+            return list(found)
+        time.sleep(0.5)
+    raise AssertionError(f"no event {name} arrived")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,7 @@ class _Failing:
 
 KILLED = """
 import sys
+import time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from helpers_audit import ORIGIN, look
@@ -258,7 +260,7 @@ def test_a_writer_killed_among_its_tiles_leaves_a_ledger_to_go_on(tmp_path: Path
 
 def _wait_for_tiles(folder: Path, count: int) -> None:
     while len(contents(folder).tiles) < count:
-        pass
+        time.sleep(0.001)
 
 
 def _put(path: Path, data: Any) -> None:

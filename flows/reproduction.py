@@ -19,6 +19,7 @@ from pathlib import Path
 from audit.errors import Refused
 from audit.keys import public_keys
 from audit.statement import event
+from flows.expectation import Level, class_differences, expected
 from flows.git import Repository
 from flows.history import history, standing
 from flows.ledger import open_ledger
@@ -27,7 +28,7 @@ from flows.manifest import ReleaseManifest
 from flows.objects import Objects
 from flows.rebuilt import Work, rebuilt
 from flows.reference import Reference, resolve
-from flows.reproduced import Level, Reproduction, class_differences, expected
+from flows.reproduced import Reproduction
 from flows.reproduction_page import page
 from flows.retrieval import Retrieved, retrieve
 from flows.tag_signature import signer_of

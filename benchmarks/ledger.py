@@ -74,12 +74,13 @@ def seconds(work: Callable[[int], object], processes: int) -> float:
 
 
 def append(folder: Path, batch: int, each: int) -> float:
-    """Seconds of all writers."""
+    """Seconds of all writers to sign and append statements that were made before."""
+    made = records(0, WRITERS * each)
 
     def work(writer: int) -> None:
         ledger = Ledger(folder, ORIGIN)
-        for first in range(0, each, batch):
-            ledger.append(records(writer * each + first, batch), SIGNER)
+        for first in range(writer * each, (writer + 1) * each, batch):
+            ledger.append(made[first : first + batch], SIGNER)
 
     return seconds(work, WRITERS)
 

@@ -87,14 +87,19 @@ def records(project: Project, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.rule("RPR-1")
 @pytest.mark.rule("RPR-2")
-def test_a_clone_under_another_home_rebuilds_the_release_to_the_bit(clone: Project) -> None:
+@pytest.mark.rule("RPR-3")
+def test_a_clone_under_another_home_rebuilds_the_release_to_the_bit(
+    clone: Project, released: Project
+) -> None:
     page = clone.folder.parent / "page.html"
-    found = bring_back(clone, "--out", str(page), KETTE_LOADER_WORKERS="1")
+    assert "by a key that nobody here knows" in clone.call("reproduce", VERSION, check=1).stderr
+    key = ("--key", str(released.home / NAME / "keys" / "signer.pub"))
+    found = bring_back(clone, *key, "--out", str(page), KETTE_LOADER_WORKERS="1")
     assert (found["level"], found["reached"], found["first_difference"]) == ("R1", True, None)
     assert [rung["name"] for rung in found["rungs"]] == list(RUNGS)
     assert all(rung["equal"] and rung["released"] for rung in found["rungs"])
     assert (found["lost"], found["causes"], found["missing"], found["erased"]) == ([], [], [], [])
-    assert "does not know" in found["signer"]
+    assert "Signed by the key" in found["signer"]
     assert page.read_bytes() == Path(found["page"]).read_bytes()
     witness = Place(clone.folder, f"{NAME}.witness", clone.home)
     ledger = Ledger(witness.ledger, origin=f"kette/{NAME}.witness")
@@ -126,13 +131,13 @@ def test_ten_commits_later_the_tags_own_code_runs_not_todays(copy: Project, tmp_
     assert "RuntimeError at stage.py" in today.call("plan", check=3).stderr
     found = bring_back(today, KETTE_LOADER_WORKERS="2")
     assert (found["level"], found["first_difference"]) == ("R1", None)
-    assert "knows" in found["signer"]
     today.call("audit", "verify")
 
 
 @pytest.mark.slow
-def test_the_released_bytes_alone_are_retrieved(clone: Project) -> None:
-    found = bring_back(clone, "--level", "R0")
+def test_the_released_bytes_alone_are_retrieved(clone: Project, released: Project) -> None:
+    key = released.home / NAME / "keys" / "signer.pub"
+    found = bring_back(clone, "--level", "R0", "--key", str(key))
     assert (found["level"], found["reached"], found["rungs"]) == ("R0", True, [])
     assert not (clone.folder / "releases" / VERSION).exists()
 

@@ -144,8 +144,9 @@ def test_a_tag_must_be_signed_for_its_own_manifest(repository: Repository) -> No
     made = manifest("1.0.0", repository.head())
     put(repository, signer, made)
     found = resolve(repository, "p", "1.0.0")
-    assert "does not know" in signed_by(repository, found, set())
-    assert signed_by(repository, found, {signer.public_key.keyid}).endswith("machine knows.")
+    assert signer.public_key.keyid[:12] in signed_by(repository, found, {signer.public_key.keyid})
+    with pytest.raises(Refused, match="by a key that nobody here knows"):
+        signed_by(repository, found, set())
     other = replace(found, manifest=manifest("1.0.0", "f" * 40))
     with pytest.raises(Refused, match="signed for another manifest"):
         signed_by(repository, other, set())

@@ -202,7 +202,8 @@ def test_a_withdrawn_release_comes_back_and_says_so(copy: Project, tmp_path: Pat
     assert "A defect in the field" in Path(found["page"]).read_text("utf-8")
     git(copy.folder.parent, "clone", "--quiet", str(copy.folder), "other")
     other = Project(tmp_path / "other", tmp_path / "other-home", tmp_path / "no-source")
-    assert bring_back(other, "--level", "R0", check=1)["standing"] == "withdrawn"
+    key = ("--key", str(copy.home / NAME / "keys" / "signer.pub"))
+    assert bring_back(other, "--level", "R0", *key, check=1)["standing"] == "withdrawn"
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from stages.stage import Gate
 from stages.store import Entry, Store, publish_folder, write_whole
 
 pytestmark = pytest.mark.peer("strace")
-SAMPLE = 6
+SAMPLE = 4
 """Points of each scene that `make test` has; all of them are in the broad suite."""
 KEY = f"{5:064x}"
 OLD, NEW = {"a.txt": b"old", "b/c.txt": b"c"}, {"a.txt": b"new", "b/d.txt": b"dd"}

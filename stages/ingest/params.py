@@ -27,6 +27,10 @@ class Limits(Params):
     """Frames of one instance."""
     depth: Annotated[int, Field(ge=1, le=64)] = 16
     """Sequences within sequences."""
+    header_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Of all of an instance but its pixel data."""
+    elements: Annotated[int, Field(ge=1)] = 250_000
+    """Elements and items of one instance, at every depth."""
 
 
 class IngestParams(Params):

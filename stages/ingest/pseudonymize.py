@@ -46,6 +46,23 @@ def pseudonymize(source: Dataset, rules: Rules) -> tuple[Dataset, Counts]:
     return result, work.counts
 
 
+class Alone:
+    """The profile on single elements, for instances that share all else with a first one.
+
+    What becomes of a date, number or UID at the top depends on itself and on what `source` says of
+    text, codes and structure; never on another date, number or UID. What the output states about
+    itself is not added.
+    """
+
+    def __init__(self, source: Dataset, rules: Rules) -> None:
+        self._work = _Work(source, rules)
+
+    def pseudonymize(self, elements: Dataset) -> tuple[Dataset, Counts]:
+        """Apply the profile to elements of another instance."""
+        self._work.counts = Counts()
+        return self._work.copy(elements, depth=0), self._work.counts
+
+
 def _state(result: Dataset, *, shifted: bool) -> None:
     """Say what was done, and only that (PS3.15 Section E.3, PS3.16 CID 7050)."""
     done = [("113100", "Basic Application Confidentiality Profile")]

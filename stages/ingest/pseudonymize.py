@@ -49,18 +49,23 @@ def pseudonymize(source: Dataset, rules: Rules) -> tuple[Dataset, Counts]:
 class Alone:
     """The profile on single elements, for instances that share all else with a first one.
 
-    What becomes of a date, number or UID at the top depends on itself and on what `source` says of
-    text, codes and structure; never on another date, number or UID. What the output states about
+    What becomes of a date, number, UID or private value at the top depends on itself and on what
+    `source` says of text, codes and structure; never on another of its kind. What the output states about
     itself is not added.
     """
 
     def __init__(self, source: Dataset, rules: Rules) -> None:
         self._work = _Work(source, rules)
 
-    def pseudonymize(self, elements: Dataset) -> tuple[Dataset, Counts]:
-        """Apply the profile to elements of another instance."""
+    def pseudonymize(self, elements: Dataset, tag: int) -> tuple[DataElement | None, Counts]:
+        """Apply the profile to an element of another instance.
+
+        Args:
+            elements: that element, the character set and the private blocks' creators.
+            tag: which of them.
+        """
         self._work.counts = Counts()
-        return self._work.copy(elements, depth=0), self._work.counts
+        return self._work.one(elements, tag, depth=0), self._work.counts
 
 
 def _state(result: Dataset, *, shifted: bool) -> None:
@@ -100,15 +105,19 @@ class _Work:
         for tag in sorted(source.keys()):
             if coded and codes.FIRST <= tag <= codes.LAST:
                 continue
-            decision = decide(int(tag), dates=self.rules.days is not None)
-            element = None
-            if decision.action is not Action.REMOVE and not (depth and tag == PIXEL_DATA):
-                element = self._element(source, int(tag), decision, depth)
-            if element is None:
-                self.counts.removed += 1
-            else:
+            element = self.one(source, int(tag), depth)
+            if element is not None:
                 result[tag] = element
         return result
+
+    def one(self, source: Dataset, tag: int, depth: int) -> DataElement | None:
+        """What becomes of one element; None if it is removed."""
+        decision = decide(tag, dates=self.rules.days is not None)
+        element = None
+        if decision.action is not Action.REMOVE and not (depth and tag == PIXEL_DATA):
+            element = self._element(source, tag, decision, depth)
+        self.counts.removed += element is None
+        return element
 
     def _element(
         self, source: Dataset, tag: int, decision: Decision, depth: int

@@ -58,6 +58,15 @@ class Counts:
     shifted: int = 0
     kept: int = 0
 
+    def exchanged(self, before: Counts, after: Counts) -> Counts:
+        """These with one element's counts exchanged for another's."""
+        return Counts(
+            **{
+                name: count - getattr(before, name) + getattr(after, name)
+                for name, count in vars(self).items()
+            }
+        )
+
 
 def reader_of(source: Dataset, rules: Rules) -> str:
     """The name that stands for an annotation's reader.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.ingest.counts import Done
 from stages.ingest.params import IngestParams
 from stages.ingest.quarantine import Reason
 from stages.stage import Check, Gate, Json, Verdict
@@ -29,12 +30,10 @@ INSTANCES = {
     "sop": "string",
     "input_sha256": "string",
     "output_sha256": "string",
-    "actions_removed": "int64",
-    "actions_emptied": "int64",
-    "actions_replaced": "int64",
-    "actions_uids": "int64",
-    "actions_shifted": "int64",
-    "actions_kept": "int64",
+    "key_version": "string",
+    "edition": "string",
+    **{f"actions_{done}": "int64" for done in Done},
+    "actions": "string",
 }
 QUARANTINE = {"input_sha256": "string", "reason": "string"}
 TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}

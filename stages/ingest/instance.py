@@ -8,12 +8,13 @@ from typing import Final, Self
 from pydicom.dataset import Dataset
 
 from stages.artifact import Digest
+from stages.ingest.counts import Counts
 from stages.ingest.geometry import Slice, slice_of
 from stages.ingest.header import encode, parse, quiet
 from stages.ingest.params import Limits
 from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
-from stages.ingest.rules import Counts, Rules, reader_of
+from stages.ingest.rules import Rules, reader_of
 from stages.ingest.sources import Handle
 
 ANNOTATION: Final = "annotation"

@@ -74,6 +74,11 @@ def reader(reader_key: bytes, name: str) -> str:
     return f"r-{_base32(derive(reader_key, name), 8)}"
 
 
+def device(device_key: bytes, name: str) -> str:
+    """`d-` and ten base32 characters for a device's serial number or name."""
+    return f"d-{_base32(derive(device_key, name), 10)}"
+
+
 def fingerprint(key: bytes) -> str:
     """Twelve hexadecimal digits that name a key and give nothing of it away."""
     return derive(key, "fingerprint").hex()[:12]

@@ -35,8 +35,8 @@ from audit.errors import WrongUse
 from stages.ingest import keys
 from stages.ingest.accounts import TABLES, counts, gate, quarantine_rows, write
 from stages.ingest.params import IngestParams, Parameters
-from stages.ingest.profile import EDITION
 from stages.ingest.quarantine import Reason
+from stages.ingest.tables import EDITION
 from stages.stage import (
     MergeContext,
     Outcome,
@@ -95,11 +95,13 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         subject=unit.name,
         uid_key=bytes.fromhex(secrets["uid_key"]),
         reader_key=bytes.fromhex(secrets["reader_key"]),
-        days=secrets["shift_days"] if params.dates == "modified" else None,
+        days={"modified": secrets["shift_days"], "full": 0, "removed": None}[params.dates],
         readers=params.readers,
         labels={s.segment_label.casefold(): (s.segment_label, s.classes) for s in task.structures},
         codes=codes_of(task),
         depth=params.limits.depth,
+        options=params.options,
+        key_version=unit.facts["key_version"],
     )
     items = [
         Item(kind, series, sop, sha256, Handle(path, member))
@@ -166,6 +168,10 @@ def _unit(
     from stages.ingest.instance import ANNOTATION, IMAGE
 
     uid_key = keys.derive(secrets.domain_key, "uid")
+
+    def new(uid: str) -> str:
+        return uid if params.options.uids else keys.replace_uid(uid_key, uid)
+
     return Unit(
         name=subject.pseudonym,
         inputs={f"source/{member.sha256[:16]}": member.sha256 for member in members},
@@ -180,8 +186,8 @@ def _unit(
                     member.handle.member,
                     member.sha256,
                     ANNOTATION if member.header.sop_class == SEG else IMAGE,
-                    keys.replace_uid(uid_key, member.header.series),
-                    keys.replace_uid(uid_key, member.header.sop),
+                    new(member.header.series),
+                    new(member.header.sop),
                 ]
                 for member in members
             ],

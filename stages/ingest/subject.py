@@ -7,7 +7,7 @@ archive of their series; only headers' facts stay in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
 from stages.ingest.sources import digest, read
+from stages.ingest.tables import EDITION
 
 
 @dataclass
@@ -106,7 +107,9 @@ def _instance_row(item: Item, facts: Converted, rules: Rules) -> dict[str, Any]:
         "sop": item.sop,
         "input_sha256": item.sha256,
         "output_sha256": digest(facts.data),
-        **{f"actions_{name}": count for name, count in asdict(facts.counts).items()},
+        "key_version": rules.key_version,
+        "edition": EDITION,
+        **facts.counts.row(),
     }
 
 

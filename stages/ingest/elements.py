@@ -37,7 +37,7 @@ _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS: Final = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Elements:
     """The actions on values, for one instance."""
 

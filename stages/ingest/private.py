@@ -7,7 +7,7 @@ Rules:
          elements of its block are removed.
 - PRI-2  Its value has the VR (or UN with bytes of that VR) and the number of values that the table
          gives, and is no text beyond a technical name; sequences are treated like any.
-- PRI-3  A creator stays where an element of its block did.
+- PRI-3  A creator stays where its block holds an element of the list, whatever its value.
 
 Source: PS3.15 Section E.3.10; PS3.5 Section 7.8.1 for blocks.
 """
@@ -40,11 +40,6 @@ def creator_tag(tag: int) -> int:
 def is_creator(tag: int) -> bool:
     """Whether a tag reserves a private block."""
     return bool((tag >> 16) % 2) and 0x10 <= tag & 0xFFFF <= 0xFF
-
-
-def creators(result: Dataset) -> list[int]:
-    """Where the blocks of the private elements in a data set are reserved (PRI-3)."""
-    return sorted({creator_tag(int(tag)) for tag in result.keys() if (tag >> 16) % 2})  # noqa: SIM118
 
 
 def creator_of(source: Dataset, tag: int) -> str:

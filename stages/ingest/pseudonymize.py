@@ -20,7 +20,6 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules, value_of
 from stages.ingest.statement import state
 from stages.ingest.tables import classes
-from stages.ingest.values import parts
 
 _PRIVATE: dict[str, Action] = {"SQ": Action.ITEMS, "LO": Action.TOKEN, "SH": Action.TOKEN}
 """VR → the action of a safe private element; numbers and code strings are kept."""
@@ -40,6 +39,29 @@ def pseudonymize(source: Dataset, rules: Rules) -> tuple[Dataset, Counts]:
     state(result, work.applied, rules.options, work.iod)
     correct_ambiguous_vr(result, is_little_endian=True)
     return result, work.counts
+
+
+class Alone:
+    """The profile on single elements, for instances that share all else with a first one.
+
+    What becomes of a date, number, UID or private value at the top depends on itself and on what
+    `source` says of text, codes and structure; never on another of its kind. What the output
+    states about itself is not added.
+    """
+
+    def __init__(self, source: Dataset, rules: Rules) -> None:
+        self._work = _Work(source, rules)
+
+    def pseudonymize(self, elements: Dataset, tag: int) -> tuple[DataElement | None, Counts]:
+        """Apply the profile to an element of another instance.
+
+        Args:
+            elements: that element, the character set and the private blocks' creators.
+            tag: which of them.
+        """
+        counts = Counts()
+        self._work.counts = self._work.elements.counts = counts
+        return self._work.one(elements, tag, depth=0), counts
 
 
 def iod_of(source: Dataset) -> str:
@@ -74,14 +96,31 @@ class _Work:
             self.counts.add(codes.FIRST, Done.KEPT)
             tags = [tag for tag in tags if not codes.FIRST <= tag <= codes.LAST]
         for tag in tags:
-            element = self._passing(source, tag, depth)
+            element = self.one(source, tag, depth)
             if element is not None:
                 result[tag] = element
-            elif not private.is_creator(tag):
-                self.counts.add(tag, Done.REMOVED)
-        for tag in private.creators(result):
-            result.add_new(tag, "LO", parts(source[tag].value)[0])
+        for creator, name in self._creators(source, tags):
+            result.add_new(creator, "LO", name)
         return result
+
+    def one(self, source: Dataset, tag: int, depth: int) -> DataElement | None:
+        """What becomes of one element; None if it is removed."""
+        element = self._passing(source, tag, depth)
+        if element is None and not private.is_creator(tag):
+            self.counts.add(tag, Done.REMOVED)
+        return element
+
+    def _creators(self, source: Dataset, tags: list[int]) -> list[tuple[int, str]]:
+        """The creators of blocks that hold a listed element, whatever becomes of its value."""
+        if not self.rules.options.safe_private:
+            return []
+        return sorted(
+            {
+                (private.creator_tag(tag), private.creator_of(source, tag))
+                for tag in tags
+                if (tag >> 16) % 2 and private.safe(source, tag)
+            }
+        )
 
     def _passing(self, source: Dataset, tag: int, depth: int) -> DataElement | None:
         """An element of the output; None if nothing of it passes."""

@@ -40,13 +40,6 @@ class Counts:
         """These with one element's counts exchanged for another's."""
         return Counts(self.tags - before.tags + after.tags)
 
-    def exchanged(self, before: Counts, after: Counts) -> Counts:
-        """These with one element's counts exchanged for another's."""
-        tags = self.tags.copy()
-        tags.subtract(before.tags)
-        tags.update(after.tags)
-        return Counts(+tags)
-
     def total(self, done: Done) -> int:
         """How often something was done to any element."""
         return sum(times for (_, kind), times in self.tags.items() if kind == done.value)

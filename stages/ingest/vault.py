@@ -46,6 +46,10 @@ class Vault:
 
     def __init__(self, table: dict[str, Any]) -> None:
         self._table = table
+        self._names = {
+            (entry["patient_id"], entry["issuer"]): name
+            for name, entry in table["subjects"].items()
+        }
         self.changed = False
 
     @property
@@ -57,27 +61,24 @@ class Vault:
         return f"vault-{fingerprint(self.domain_key)}"
 
     def subject(self, patient_id: str, issuer: str) -> SubjectSecrets:
-        """A patient's pseudonym and secret; drawn and entered at the first call (VLT-5).
-
-        Raises:
-            Fault: two patients share one pseudonym (about once in 2^50 pairs).
-        """
-        name = pseudonym(self.domain_key, patient_id, issuer)
-        subjects = self._table["subjects"]
-        if name not in subjects:
+        """A patient's pseudonym and secret; drawn and entered at the first call (VLT-5)."""
+        identity = (patient_id, issuer)
+        if identity not in self._names:
+            self._names[identity] = self._enter(*identity)
             self.changed = True
-            subjects[name] = {
-                "patient_id": patient_id,
-                "issuer": issuer,
-                "secret": secrets.token_hex(32),
-            }
-        entry = subjects[name]
-        if (entry["patient_id"], entry["issuer"]) != (patient_id, issuer):
-            raise Fault(
-                f"Two patients share the pseudonym {name}.",
-                "Make a new vault and take all studies in again.",
-            )
-        return SubjectSecrets(name, bytes.fromhex(entry["secret"]))
+        name = self._names[identity]
+        return SubjectSecrets(name, bytes.fromhex(self._table["subjects"][name]["secret"]))
+
+    def _enter(self, patient_id: str, issuer: str) -> str:
+        """Draw a patient's secret; its pseudonym is nobody else's."""
+        subjects = self._table["subjects"]
+        while True:
+            secret = secrets.token_bytes(32)
+            name = pseudonym(secret)
+            if name not in subjects:
+                break
+        subjects[name] = {"patient_id": patient_id, "issuer": issuer, "secret": secret.hex()}
+        return name
 
     def export(self) -> dict[str, Any]:
         """The table, as it is encrypted."""

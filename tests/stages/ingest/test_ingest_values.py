@@ -177,15 +177,27 @@ def test_ages_sizes_and_weights_are_told_in_ranges(tag: int, value, ranged) -> N
     assert in_range(tag, value) == ranged
 
 
+@pytest.mark.rule("PSE-2")
+def test_pseudonym_and_shift_come_from_the_subjects_secret_alone() -> None:
+    names = {keys.pseudonym(bytes([number]) * 32) for number in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith("s-") and len(name) == 12 for name in names)
+    shifts = {keys.shift_days(bytes([number]) * 32, -3650, -366) for number in range(100)}
+    assert len(shifts) > 80
+
+
 @pytest.mark.rule("PSE-1")
-def test_pseudonyms_depend_on_key_patient_and_issuer() -> None:
-    names = {
-        keys.pseudonym(key, patient, issuer)
-        for key in (b"1" * 32, b"2" * 32)
-        for patient, issuer in (("A", ""), ("A", "B"), ("AB", ""), ('A","', "B"))
-    }
-    assert len(names) == 8
-    assert keys.pseudonym(b"1" * 32, "A", "") == keys.pseudonym(b"1" * 32, "A", "")
+def test_the_demo_keys_names_depend_on_patient_and_issuer() -> None:
+    patients = (("A", ""), ("A", "B"), ("AB", ""), ('A","', "B"))
+    assert len({keys.DemoKeys().subject(*patient).pseudonym for patient in patients}) == 4
+    assert keys.DemoKeys().subject("A", "B") == keys.DemoKeys().subject("A", "B")
+
+
+@pytest.mark.rule("PSE-1")
+def test_devices_get_a_keyed_name() -> None:
+    names = {keys.device(key, name) for key in (b"1" * 32, b"2" * 32) for name in ("A", "B")}
+    assert len(names) == 4
+    assert all(name.startswith("d-") and len(name) == 12 for name in names)
 
 
 @pytest.mark.rule("PSE-3")

@@ -78,6 +78,18 @@ def test_no_identifier_of_the_usual_places_is_left(*, implicit: bool) -> None:
 
 
 @pytest.mark.rule("ING-3")
+@pytest.mark.parametrize("name", ["Brain^Hand", "Hand^Brain^^Dr", "BRAIN=Hand", "Ho^Li", "Żak^Zoë"])
+def test_a_name_whose_words_are_the_vocabularys_is_not_told(name: str) -> None:
+    text = f"CT {name} Thorax"
+    with quiet():
+        source = change(
+            ct(), PatientName=name, SeriesDescription=text, SpecificCharacterSet="ISO_IR 192"
+        )
+        out = pseudonymize(source, RULES)[0]
+    assert out.SeriesDescription == "CT Thorax"
+
+
+@pytest.mark.rule("ING-3")
 @pytest.mark.parametrize("levels", [1, 2, 7])
 @pytest.mark.parametrize(
     "leak",

@@ -302,6 +302,8 @@ def _charset(charset: str) -> Put:
 
 
 PLANTS: Final = tuple(_plants())
+MALFORMED: Final = tuple(one for one in PLANTS if one.place.endswith("that is none"))
+"""Values that break their VR; some tools fail on them."""
 OUTSIDE: Final = (
     Plant("preamble", "Qx91zwiebelfisch", lambda ds, needle: None),
     Plant("file meta: source", "Qx92zwiebelfisch", lambda ds, needle: None),

@@ -24,6 +24,7 @@ from stages.archive import ZipReader
 from stages.artifact import Digest, digest_file
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Reason
+from stages.ingest.raw import Buffer
 
 UNKNOWN: Final[Digest] = "0" * 64
 """Stands for the digest of a file that cannot be opened."""
@@ -127,6 +128,9 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
                     yield path
 
 
-def digest(data: bytes) -> Digest:
+def digest(*pieces: Buffer) -> Digest:
     """SHA-256 of bytes in memory."""
-    return hashlib.sha256(data).hexdigest()
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return state.hexdigest()

@@ -61,7 +61,9 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     if not ctx.sources:
         raise WrongUse("There is nothing to take in.", "Name a folder or a ZIP archive of studies.")
     with _keys(ctx) as secrets:
-        found = survey(walk(ctx.sources, params.limits), demo=params.pseudonym_key == "demo")
+        found = survey(
+            walk(ctx.sources, params.limits), params.limits, demo=params.pseudonym_key == "demo"
+        )
         units = [
             _unit(secrets.subject(*patient), members, secrets, params)
             for patient, members in found.patients.items()

@@ -6,7 +6,7 @@ archive of their series; only headers' facts stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from stages.archive import ZipWriter
 from stages.artifact import Digest
 from stages.ingest.geometry import judge
-from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Item, convert
+from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
@@ -49,18 +49,19 @@ def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> I
     yield taken
     order = [item for item in order if item.series not in mixed]
     sources = read([(item.handle, item.sha256) for item in order], limits)
-    for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
-        path = out / f"{uid}.zip"
-        passed = _write(members, sources, path, rules=rules, limits=limits, taken=taken)
-        kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
-        reason = _judge(kind, [facts for _, facts in passed], kept)
-        if reason or not passed:
-            path.unlink()
-            taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
-        else:
-            taken.instances += [row for row, _ in passed]
-            taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
-        yield taken
+    with Converter(rules, limits) as converter:
+        for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
+            path = out / f"{uid}.zip"
+            passed = _write(members, sources, path, converter=converter, rules=rules, taken=taken)
+            kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
+            reason = _judge(kind, [facts for _, facts in passed], kept)
+            if reason or not passed:
+                path.unlink()
+                taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
+            else:
+                taken.instances += [row for row, _ in passed]
+                taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
+            yield taken
 
 
 def _write(
@@ -68,22 +69,24 @@ def _write(
     sources: Iterator[bytes],
     path: Path,
     *,
+    converter: Converter,
     rules: Rules,
-    limits: Limits,
     taken: Taken,
 ) -> list[tuple[dict[str, Any], Converted]]:
     """Write the instances of one series that pass by themselves; their rows and facts."""
-    passed = []
+    passed: list[tuple[dict[str, Any], Converted]] = []
     with ZipWriter(path) as archive:
         for item in members:
             source = next(sources)
             try:
-                facts = convert(item, source, rules, limits)
+                facts = converter.convert(item, source)
             except Quarantined as error:
                 taken.quarantined.append((item.sha256, error.reason))
                 continue
-            archive.add(f"{item.sop}.dcm", facts.data)
-            passed.append((_instance_row(item, facts, rules), facts.without_data()))
+            archive.add(f"{item.sop}.dcm", *facts.pieces)
+            like = passed[-1] if passed and passed[-1][1].counts is facts.counts else None
+            actions = like[0] if like else facts.counts.row()
+            passed.append((_instance_row(item, facts, rules, actions), facts.without_data()))
     return passed
 
 
@@ -100,16 +103,18 @@ def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason 
     return None if len(instances[0].references & kept) == 1 else Reason.NO_REFERENCE
 
 
-def _instance_row(item: Item, facts: Converted, rules: Rules) -> dict[str, Any]:
+def _instance_row(
+    item: Item, facts: Converted, rules: Rules, actions: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
+        **actions,
         "subject": rules.subject,
         "series": item.series,
         "sop": item.sop,
         "input_sha256": item.sha256,
-        "output_sha256": digest(facts.data),
+        "output_sha256": digest(*facts.pieces),
         "key_version": rules.key_version,
         "edition": EDITION,
-        **facts.counts.row(),
     }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stages.artifact import Digest
-from stages.ingest.header import Header, identify, is_dicomdir, quiet
+from stages.ingest.header import Header, Identifier, is_dicomdir, quiet
+from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle
 from stages.phantom_root import is_phantom
@@ -45,14 +46,15 @@ class Survey:
         return sum(len(members) for members in self.patients.values())
 
 
-def survey(files: Iterable[Found], *, demo: bool) -> Survey:
+def survey(files: Iterable[Found], limits: Limits, *, demo: bool) -> Survey:
     """Identify every file (one in memory at a time).
 
     Args:
         files: what the sources hold.
+        limits: of the instances.
         demo: whether the public demo key is used; then only phantoms pass.
     """
-    result = Survey()
+    result, identifier = Survey(), Identifier(limits)
     seen: set[Digest] = set()
     by_instance: dict[str, list[Member]] = defaultdict(list)
     for file in files:
@@ -62,7 +64,7 @@ def survey(files: Iterable[Found], *, demo: bool) -> Survey:
             continue
         seen.add(file.sha256)
         try:
-            member = _member(file, demo=demo)
+            member = _member(file, identifier, demo=demo)
         except Quarantined as error:
             result.quarantined.append((file.sha256, error.reason))
             continue
@@ -83,13 +85,13 @@ def survey(files: Iterable[Found], *, demo: bool) -> Survey:
     return result
 
 
-def _member(file: Found, *, demo: bool) -> Member | None:
+def _member(file: Found, identifier: Identifier, *, demo: bool) -> Member | None:
     if file.reason:
         raise Quarantined(file.reason)
     with quiet():
         if is_dicomdir(file.data):
             return None
-        header = identify(file.data)
+        header = identifier.identify(file.data)
     if demo and not (is_phantom(header.sop) and is_phantom(header.study)):
         raise Quarantined(Reason.NOT_PHANTOM)
     return Member(file.handle, file.sha256, header)

@@ -16,7 +16,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stages.archive import read_zip
 from stages.ingest import vault
-from stages.ingest.params import IngestParams, Parameters
+from stages.ingest.header import check_burned_in
+from stages.ingest.params import IngestParams, Limits, Parameters
+from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.raw_write import IMPLEMENTATION
 from stages.ingest.stage import STAGE
 from stages.params import Code, Project, Structure, Task
 from stages.stage import MergeContext, Outcome, Plan, PlanContext, RunContext
@@ -241,3 +244,28 @@ def ingest(
         MergeContext(params=params, units=units, trees={}, notes=plan.notes, out=merged)
     )
     return Result(plan, units, outcomes, merged, outcome)
+
+
+def parse(data: bytes, limits: Limits | None = None) -> Dataset:
+    """A whole file as pydicom reads it, refused where the stage refuses its header."""
+    try:
+        source = pydicom.dcmread(BytesIO(data))
+        check_burned_in(source)
+    except Quarantined:
+        raise
+    except Exception:  # noqa: BLE001 - as the stage does
+        raise Quarantined(Reason.CORRUPT) from None
+    return source
+
+
+def encode(result: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A pseudonymized data set as pydicom writes it, with the product's own file meta."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = result.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION
+    result.file_meta = meta
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, result, enforce_file_format=True)
+    return buffer.getvalue()

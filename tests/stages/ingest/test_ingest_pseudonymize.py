@@ -15,9 +15,11 @@ from helpers_ingest import (
     change,
     code,
     ct,
+    encode,
     encoded,
     item,
     parameters,
+    parse,
     seg,
     segment,
 )
@@ -25,7 +27,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from stages.ingest.codes import codes_of
-from stages.ingest.header import encode, parse, quiet
+from stages.ingest.header import quiet
 from stages.ingest.params import Limits, Options
 from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
@@ -170,6 +172,12 @@ def test_a_place_that_is_odd_leaks_nothing(tag: int, vr: str, value: object) -> 
         data = encode(pseudonymize(source, RULES)[0])
     for needle in (b"leonore", "krähwinkler".encode(), "krähwinkler".encode("latin-1")):
         assert needle not in data.lower()
+
+
+@pytest.mark.rule("ING-3")
+def test_a_code_string_that_tells_of_the_subject_is_replaced_and_the_others_stay() -> None:
+    out = through(change(ct(), ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "X_KRAEHWINKLER"]))
+    assert out.ImageType == ["ORIGINAL", "PRIMARY", "AXIAL", "REMOVED"]
 
 
 @pytest.mark.rule("ING-3")

@@ -63,6 +63,14 @@ class Alone:
         self._work.counts = self._work.elements.counts = counts
         return self._work.one(elements, tag, depth=0), counts
 
+    def is_fixed(self, elements: Dataset, tag: int) -> bool:
+        """Whether the same becomes of an element whatever its value is."""
+        if (tag >> 16) % 2:
+            keeps = self._work.rules.options.safe_private
+            return not (keeps and private.safe(elements, tag))
+        action = decide(tag, self._work.policies[0]).action
+        return action in (Action.REMOVE, Action.EMPTY, Action.DUMMY)
+
 
 def iod_of(source: Dataset) -> str:
     """The IOD that an instance's types are looked up in; "" if it is not in the table."""

@@ -115,6 +115,12 @@ def _text(at: Elements, element: DataElement) -> tuple[Done, list[str] | None]:
     return done, list(cleaned.texts) or None
 
 
+def _term(at: Elements, element: DataElement) -> tuple[Done, list[str] | None]:
+    texts = parts(element.value)
+    kept = [text if is_code_string(text, at.known) else DUMMIES["CS"] for text in texts]
+    return Done.KEPT if kept == texts else Done.REPLACED, kept
+
+
 def _range(_at: Elements, element: DataElement) -> tuple[Done, list[str] | None]:
     return Done.REPLACED, in_range(int(element.tag), element.value)
 
@@ -134,7 +140,7 @@ def _keeps(at: Elements, element: DataElement) -> bool:
     if kinds & _NUMBERS:
         return is_number(value, at.known)
     if element.VR == "CS":
-        return is_code_string(value, at.known)
+        return all(is_code_string(text, at.known) for text in parts(value))
     tests = {"UI": is_uid, "AS": is_age}
     if element.VR in tests:
         return all(tests[element.VR](text) for text in parts(value) if text)
@@ -158,6 +164,7 @@ _CHANGES: Final[dict[Action, Callable[[Elements, DataElement], tuple[Done, list[
     Action.UID: _uid,
     Action.SHIFT: _shift,
     Action.TEXT: _text,
+    Action.TERM: _term,
     Action.RANGE: _range,
     Action.DEVICE: _device,
 }

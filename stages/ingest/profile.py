@@ -4,14 +4,15 @@ Rules:
 
 - PRO-1  A code with alternatives is resolved by the type that the instance's IOD gives the
          attribute (`types.csv`): type 3 is removed, type 2 emptied, type 1 gets a dummy, as far as
-         the code allows it. Where the type is not known, and in items, the last alternative holds,
+         the code allows it; a code that would make the instance invalid gives way. Where the type is not known, and in items, the last alternative holds,
          which is valid for every type and keeps nothing of the value. U* is taken for every type:
          what refers to an instance keeps referring.
 - PRO-2  An option that is on goes before the basic action for values that it can retain or clean;
          for all others the basic action holds. Rows that have no option columns yet have no option.
 - PRO-3  An attribute in neither table passes by its VR alone: numbers, code strings, dates (which
          shift), UIDs (which are replaced) and sequences (whose items are treated alike); text of
-         one line as a descriptor, by its words. Names, prose and bulk data do not pass.
+         one line as a descriptor, by its words. Names, prose and bulk data do not pass. A code
+         string that tells of the subject is replaced, since it may be of type 1.
 - PRO-4  Curves, overlays, group lengths, groups that belong to no data set, and attributes unknown
          to the dictionary are removed; private attributes are, unless `safe_private.csv` names
          creator and element, and the value has the VR and number of values that it gives.
@@ -45,6 +46,8 @@ class Action(StrEnum):
     """Keep the words of a free text that are in the vocabulary."""
     TOKEN = "token"  # noqa: S105 - no secret: a technical name
     """Keep a technical name that is none of the subject's identifiers."""
+    TERM = "term"
+    """Keep a code string; put REMOVED in place of values that tell of the subject."""
     NAME = "name"
     """Keep a text that holds none of the subject's identifiers."""
     DEVICE = "device"
@@ -96,9 +99,7 @@ SAFE_PRIVATE: Final = "113111"
 _DATES: Final = frozenset({"DA", "DT", "TM"})
 _LINES: Final = frozenset({"LO", "SH"})
 _TEXTS: Final = frozenset({"CS", "LO", "LT", "SH", "ST", "UC", "UT"})
-_NUMBERS: Final = frozenset(
-    {"AT", "CS", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"}
-)
+_NUMBERS: Final = frozenset({"AT", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
 _DATE_OPTIONS: Final = {"modified": MODIFIED_DATES, "full": FULL_DATES}
 _TIMEZONE: Final = 0x00080201
 _CODE: Final = re.compile(r"[XZDUKC]|X/Z|X/D|Z/D|X/Z/D|X/Z/U\*|X/Z/U")
@@ -142,8 +143,11 @@ def resolve(code: str, vr: str, kind: str = "") -> Action:
     if not _CODE.fullmatch(code):
         raise ValueError(f"Table E.1-1 defines no code {code}")
     choices = code.rstrip("*").split("/")
-    allowed = [choice for choice in _BY_TYPE.get(kind, "") if choice in choices]
-    chosen = "U" if "U" in choices else (allowed or choices[-1:])[0]
+    valid = _BY_TYPE.get(kind, "")
+    if choices[-1] in "XZD" and valid:
+        chosen = next((choice for choice in valid if choice in choices), valid[0])
+    else:
+        chosen = choices[-1]
     if vr == "SQ" and chosen in "KCUD":
         return Action.ITEMS
     names = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "K": "keep", "C": "remove"}
@@ -154,6 +158,10 @@ def _added(action: Action, vr: str, policy: Policy) -> Decision:
     identity = policy.options.device_identity
     if action is Action.DEVICE and identity != "pseudonyms":
         action = Action.NAME if identity == "retained" else Action.DUMMY
+    if action is Action.TEXT:
+        cleans = policy.options.descriptors
+        option = DESCRIPTORS if cleans else ""
+        return Decision(action if cleans else Action.DUMMY, Action.DUMMY, vr, option)
     needed = (Action.LABEL, Action.READER, Action.SUBJECT, Action.DEVICE, Action.NAME)
     return Decision(action, Action.DUMMY if action in needed else Action.REMOVE, vr)
 
@@ -250,6 +258,8 @@ def _unlisted(vr: str, policy: Policy) -> Decision:
         action = Action.KEEP if policy.options.uids else Action.UID
     elif vr == "SQ":
         action = Action.ITEMS
+    elif vr == "CS":
+        action = Action.TERM
     elif kinds & _NUMBERS:
         action = Action.KEEP
     elif vr in _LINES and policy.options.descriptors:

@@ -78,12 +78,9 @@ def reads_like_date(text: str) -> bool:
     )
 
 
-def is_code_string(value: Any, known: Known) -> bool:
+def is_code_string(text: str, known: Known) -> bool:
     """Whether a CS value keeps to its VR (PS3.5 Section 6.2) and tells nothing of the subject."""
-    return all(
-        _CODE_STRING.fullmatch(text) and (is_term(text) or _tells_nothing(text, known))
-        for text in parts(value)
-    )
+    return bool(_CODE_STRING.fullmatch(text)) and (is_term(text) or _tells_nothing(text, known))
 
 
 def is_term(text: str) -> bool:

@@ -57,6 +57,8 @@ class Single:
     position: int
     """Of what became of it among the header's elements."""
     first: Became
+    fixed: bool
+    """Whether the same becomes of every value."""
     keyword: str
     """By which it is a fact; else empty."""
     values: dict[bytes, Became] = field(repr=False)
@@ -126,7 +128,15 @@ def frame_of(
             return None
         keyword = keyword_for_tag(gap.tag)
         values = {raw[gap.tag][gap.head :]: first}
-        singles.append(Single(position, first, keyword if keyword in header.facts else "", values))
+        singles.append(
+            Single(
+                position=position,
+                first=first,
+                fixed=alone.is_fixed(source, gap.tag),
+                keyword=keyword if keyword in header.facts else "",
+                values=values,
+            )
+        )
     return Frame(
         syntax=syntax,
         codec=file.codec,

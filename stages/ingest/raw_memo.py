@@ -61,7 +61,8 @@ class Memo:
 def fill(found: Match) -> Header | None:
     """The header of an instance of a frame; None if it has to be made in full (MEM-1)."""
     frame, header = found.frame, found.frame.header
-    gaps = list(zip(frame.layout.gaps, frame.singles, found.values, strict=True))
+    every = zip(frame.layout.gaps, frame.singles, found.values, strict=True)
+    gaps = [(gap, single, value) for gap, single, value in every if not single.fixed]
     new = {
         gap.tag: gap.stretch[-gap.head :] + value
         for gap, single, value in gaps

@@ -13,10 +13,14 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
+from pydicom.multival import MultiValue
 
 from stages.ingest.raw import PIXEL_DATA, UNDEFINED
 
 CHARACTER_SET: Final = "ISO_IR 192"
+_PADDING: Final = {**dict.fromkeys(("DA", "DS", "DT", "IS", "TM"), b" "), "UI": b"\0"}
+"""VRs of one plain text, and what makes its length even (PS3.5 Section 6.2)."""
+_SHORT: Final = struct.Struct("<HH2sH")
 IMPLEMENTATION: Final = (
     f"2.25.{int.from_bytes(hashlib.sha256(b'Kette ingest').digest()[:16])}",
     "KETTE_INGEST_1",
@@ -30,6 +34,14 @@ def elements_of(result: Dataset) -> dict[int, bytes]:
 
 def encode(element: DataElement) -> bytes:
     """One element, encoded."""
+    if element.VR in _PADDING and not isinstance(element.value, MultiValue | list):
+        value = element.value
+        text = "" if value is None else str(getattr(value, "original_string", value))
+        raw = text.encode("latin-1")
+        raw += _PADDING[element.VR] * (len(raw) % 2)
+        if len(raw) < 1 << 16:
+            tag = int(element.tag)
+            return _SHORT.pack(tag >> 16, tag & 0xFFFF, element.VR.encode(), len(raw)) + raw
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_data_element(buffer, element, CHARACTER_SET)

@@ -13,9 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +33,11 @@ from stages.ingest.raw import Buffer
 
 UNKNOWN: Final[Digest] = "0" * 64
 """Stands for the digest of a file that cannot be opened."""
+_SMALL: Final = 8 * 2**20
+"""Bytes of a file that is read ahead."""
+_AHEAD: Final = 4
+"""Files that are read ahead."""
+_THREADS: Final = 2
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -51,20 +61,64 @@ class Found:
 
 def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
     """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
-    for path in _files(sources):
-        handle = Handle(str(path), None)
+    files = _files(sources)
+    with ThreadPoolExecutor(_THREADS) as threads:  # reading and hashing leave Python's lock
+        ahead: deque[tuple[Path, Future[Found | None]]] = deque()
         try:
-            with path.open("rb") as file:
-                archive = file.read(4) in _ZIP
-            if not archive and path.stat().st_size > limits.file_bytes:
-                yield Found(handle, digest_file(path), b"", Reason.TOO_LARGE)
-            elif archive:
-                yield from _members(path, limits)
-            else:
-                data = path.read_bytes()
-                yield Found(handle, digest(data), data)
-        except OSError:
-            yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+            while True:
+                for path in islice(files, _AHEAD - len(ahead)):
+                    ahead.append((path, threads.submit(_small, path, limits)))
+                if not ahead:
+                    return
+                path, found = ahead.popleft()
+                small = found.result()
+                yield from [small] if small else _large(path, limits)
+        finally:
+            for _, found in ahead:
+                found.cancel()
+
+
+def _small(path: Path, limits: Limits) -> Found | None:
+    """A file of which several fit in memory; None for any other, and for archives."""
+    handle = Handle(str(path), None)
+    try:
+        with _plain(path) as file:
+            if os.fstat(file.fileno()).st_size > min(_SMALL, limits.file_bytes):
+                return None
+            data = file.read()
+    except OSError:
+        return Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+    return None if data[:4] in _ZIP else Found(handle, digest(data), data)
+
+
+def _large(path: Path, limits: Limits) -> Iterator[Found]:
+    handle = Handle(str(path), None)
+    try:
+        with _plain(path) as file:
+            archive = file.read(4) in _ZIP
+            large = os.fstat(file.fileno()).st_size > limits.file_bytes
+        if archive:
+            yield from _members(path, limits)
+        elif large:
+            yield Found(handle, digest_file(path), b"", Reason.TOO_LARGE)
+        else:
+            data = path.read_bytes()
+            yield Found(handle, digest(data), data)
+    except OSError:
+        yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+
+
+def _plain(path: Path) -> FileIO:
+    """Open a plain file; what became anything else since it was found is never waited for.
+
+    Raises:
+        OSError: it is no plain file, or cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError
 
 
 def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[bytes]:
@@ -114,8 +168,9 @@ def _members(path: Path, limits: Limits) -> Iterator[Found]:
 
 def _files(sources: Sequence[Path]) -> Iterator[Path]:
     for number, source in enumerate(sources, start=1):
-        if not source.exists():
-            raise WrongUse(f"Source {number} does not exist.", "Name a folder or a ZIP archive.")
+        if not (source.is_file() or source.is_dir()):
+            what = "is no folder and no plain file" if source.exists() else "does not exist"
+            raise WrongUse(f"Source {number} {what}.", "Name a folder or a ZIP archive.")
     for source in sorted({path.absolute() for path in sources}):
         if source.is_file():
             yield source

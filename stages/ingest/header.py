@@ -24,11 +24,9 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw import PIXEL_DATA, Buffer, Scan, Syntax, scan
 from stages.ingest.raw_file import RawFile, meta_of, open_file
 from stages.ingest.raw_layout import Layout, layout_of, stands_alone
+from stages.ingest.tables import classes
 from stages.ingest.values import parts
 
-CT: Final = "1.2.840.10008.5.1.4.1.1.2"
-MR: Final = "1.2.840.10008.5.1.4.1.1.4"
-SEG: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _UID_LENGTH: Final = 64
 _IDENTITY: Final = {
@@ -93,7 +91,7 @@ class Identifier:
         """
         file = open_file(data, self._limits)
         header = self._remembered(file) or self._read(file)
-        if header.sop_class not in (CT, MR, SEG):
+        if header.sop_class not in classes():
             raise Quarantined(Reason.SOP_CLASS)
         if not all(_is_uid(uid) for uid in (header.sop, header.series, header.study)):
             raise Quarantined(Reason.NO_UID)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from stages.artifact import Digest
 from stages.ingest.counts import Counts
+from stages.ingest.document import DOCUMENT, convert_document
 from stages.ingest.geometry import KEYWORDS, Slice, slice_of
 from stages.ingest.header import check_burned_in, quiet, read_header
 from stages.ingest.params import Limits
@@ -107,6 +108,8 @@ class Converter:
                 raise Quarantined(Reason.CORRUPT) from None
 
     def _convert(self, item: Item, file: RawFile) -> Converted:
+        if item.kind == DOCUMENT:
+            return self._document(item, file)
         if file.codec and item.kind != IMAGE:
             raise Quarantined(Reason.TRANSFER_SYNTAX)
         header, pixels = self._remembered(item, file) or self._full(item, file)
@@ -135,6 +138,24 @@ class Converter:
             reader=texts["ContentCreatorName"] if annotation else "",
             slice=None if annotation else slice_of(header.facts),
             references=_references(header.facts) if annotation else frozenset(),
+        )
+
+    def _document(self, item: Item, file: RawFile) -> Converted:
+        document = convert_document(file, self._rules, self._limits)
+        texts = {keyword: str(document.result.get(keyword) or "") for keyword in _TEXTS}
+        uids = [texts["SeriesInstanceUID"], texts["SOPInstanceUID"]]
+        if uids != [item.series, item.sop] or not texts["StudyInstanceUID"]:
+            raise Quarantined(Reason.NO_UID)
+        return Converted(
+            pieces=(document.data,),
+            counts=document.counts,
+            study=texts["StudyInstanceUID"],
+            modality=texts["Modality"],
+            manufacturer=texts["Manufacturer"],
+            model=texts["ManufacturerModelName"],
+            reader="",
+            slice=None,
+            references=frozenset(),
         )
 
     def _remembered(self, item: Item, file: RawFile) -> tuple[Header, Pixels] | None:

@@ -4,9 +4,10 @@ Rules:
 
 - PRO-1  A code with alternatives is resolved by the type that the instance's IOD gives the
          attribute (`types.csv`): type 3 is removed, type 2 emptied, type 1 gets a dummy, as far as
-         the code allows it; a code that would make the instance invalid gives way. Where the type is not known, and in items, the last alternative holds,
-         which is valid for every type and keeps nothing of the value. U* is taken for every type:
-         what refers to an instance keeps referring.
+         the code allows it; a code that would make the instance invalid gives way. Where the type
+         is not known, and in items, the last alternative holds, which is valid for every type and
+         keeps nothing of the value. U* is taken for every type: what refers to an instance keeps
+         referring.
 - PRO-2  An option that is on goes before the basic action for values that it can retain or clean;
          for all others the basic action holds. Rows that have no option columns yet have no option.
 - PRO-3  An attribute in neither table passes by its VR alone: numbers, code strings, dates (which

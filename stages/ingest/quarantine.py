@@ -16,7 +16,7 @@ class Reason(StrEnum):
     TOO_MANY = "more elements or more bytes of header than the limit"
     ARCHIVE = "the archive cannot be trusted: a climbing path, a link, damage or a limit exceeded"
     TRANSFER_SYNTAX = "the transfer syntax is not accepted: neither native nor of a known codec"
-    SOP_CLASS = "the SOP class is not accepted: only CT, MR and segmentations are"
+    SOP_CLASS = "the SOP class is not accepted, or the option that cleans it is off"
     NO_PATIENT = "no patient ID"
     NO_UID = "a study, series or instance UID is missing or malformed"
     NOT_PHANTOM = "not a phantom: the public demo key serves phantoms alone"
@@ -33,7 +33,7 @@ class Reason(StrEnum):
     UNEVEN = "the series is unevenly spaced: a slice is missing or misplaced"
     TILTED = "the series has slices shifted in their plane (a tilted gantry)"
     STUDIES = "one series UID in several studies"
-    KINDS = "one series UID for images and annotations"
+    KINDS = "one series UID for images, annotations and documents"
     NO_REFERENCE = "the segmentation refers to no series of that subject that is kept"
     SEVERAL = "the annotation series has more than one instance"
 

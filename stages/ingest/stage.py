@@ -166,8 +166,7 @@ def _unit(
     subject: keys.SubjectSecrets, members: Any, secrets: keys.Keys, params: IngestParams
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
-    from stages.ingest.header import SEG
-    from stages.ingest.instance import ANNOTATION, IMAGE
+    from stages.ingest.tables import classes
 
     uid_key = keys.derive(secrets.domain_key, "uid")
 
@@ -187,7 +186,7 @@ def _unit(
                     member.handle.path,
                     member.handle.member,
                     member.sha256,
-                    ANNOTATION if member.header.sop_class == SEG else IMAGE,
+                    classes()[member.header.sop_class].kind,
                     new(member.header.series),
                     new(member.header.sop),
                 ]

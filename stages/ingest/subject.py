@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stages.archive import ZipWriter
 from stages.artifact import Digest
+from stages.ingest.document import DOCUMENT
 from stages.ingest.geometry import judge
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
 from stages.ingest.params import Limits
@@ -21,6 +22,8 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
 from stages.ingest.sources import digest, read
 from stages.ingest.tables import EDITION
+
+_ORDER: Final = (IMAGE, ANNOTATION, DOCUMENT)
 
 
 @dataclass
@@ -42,9 +45,9 @@ def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> I
         Fault: a source changed since it was planned.
     """
     taken = Taken()
-    order = sorted(items, key=lambda item: (item.kind != IMAGE, item.series, item.sop))
-    images = {item.series for item in items if item.kind == IMAGE}
-    mixed = images & {item.series for item in items if item.kind == ANNOTATION}
+    order = sorted(items, key=lambda item: (_ORDER.index(item.kind), item.series, item.sop))
+    kinds = [{item.series for item in items if item.kind == kind} for kind in _ORDER]
+    mixed = (kinds[0] & kinds[1]) | (kinds[0] & kinds[2]) | (kinds[1] & kinds[2])
     taken.quarantined += [(item.sha256, Reason.KINDS) for item in order if item.series in mixed]
     yield taken
     order = [item for item in order if item.series not in mixed]
@@ -96,6 +99,8 @@ def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason 
         return None
     if len({instance.study for instance in instances}) > 1:
         return Reason.STUDIES
+    if kind == DOCUMENT:
+        return None
     if kind == IMAGE:
         return judge([instance.slice for instance in instances])
     if len(instances) > 1:

@@ -16,7 +16,18 @@ from helpers_documents import (
     report,
     structure_set,
 )
-from helpers_ingest import NAME, PATIENT, ROOT, ct, encoded, new_vault, parameters, seg
+from helpers_ingest import (
+    NAME,
+    PATIENT,
+    ROOT,
+    ct,
+    encoded,
+    ingest,
+    new_vault,
+    parameters,
+    save,
+    seg,
+)
 from pydicom.dataset import Dataset
 
 from stages.ingest import keys, vault
@@ -147,3 +158,49 @@ def test_dciodvfy_finds_no_error_that_the_source_did_not_have(tmp_path: Path, ma
     run = replace(rules(new_vault(tmp_path / "vault")), days=days)
     before = errors(tmp_path / "before.dcm", encoded(make()))
     assert errors(tmp_path / "after.dcm", through(make(), run)[1]) <= before
+
+
+@pytest.mark.rule("ING-4")
+def test_all_kinds_go_through_the_stage_in_one_run_or_several(tmp_path: Path) -> None:
+    folder = new_vault(tmp_path / "vault")
+    images = save(tmp_path / "images", *(ct(index) for index in range(SLICES)), seg())
+    others = save(tmp_path / "others", *(make() for make in DOCUMENTS))
+    whole = ingest(tmp_path / "1", images, others, vault_folder=folder)
+    first = ingest(tmp_path / "2", images, vault_folder=folder)
+    then = ingest(tmp_path / "3", others, vault_folder=folder)
+    assert whole.reasons == []
+    assert {row["kind"] for row in whole.table("series")} == {"image", "annotation", "document"}
+    assert whole.members == first.members | then.members
+    known = set().union(*map(identities, whole.datasets))
+    found = [uid for dataset in whole.datasets for _, uid in references(dataset)]
+    assert len(found) > 30
+    assert set(found) <= known
+
+
+@pytest.mark.rule("ING-6")
+def test_a_document_is_written_as_pydicom_writes_it(tmp_path: Path) -> None:
+    result = ingest(
+        tmp_path / "out",
+        save(tmp_path / "in", *(make() for make in DOCUMENTS)),
+        save(tmp_path / "implicit", report(), implicit=True),
+        vault_folder=new_vault(tmp_path / "vault"),
+        params=parameters(max_quarantined_fraction=1),
+    )
+    assert result.reasons == [Reason.CONFLICT.value] * 2
+    for data in result.members.values():
+        again = BytesIO()
+        pydicom.dcmread(BytesIO(data)).save_as(again)
+        assert again.getvalue() == data
+
+
+@pytest.mark.rule("ING-1")
+def test_a_document_with_pixels_is_quarantined(tmp_path: Path) -> None:
+    source = report()
+    source.PixelData = b"\0\0"
+    source.BitsAllocated = 16
+    result = ingest(
+        tmp_path / "out",
+        save(tmp_path / "in", source, *(ct(index) for index in range(SLICES))),
+        vault_folder=new_vault(tmp_path / "vault"),
+    )
+    assert result.reasons == [Reason.PIXELS.value]

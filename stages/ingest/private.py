@@ -67,7 +67,12 @@ def read(element: DataElement, listed: SafePrivate) -> DataElement | None:
     several = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
     if len(several) < listed.low or (listed.high is not None and len(several) > listed.high):
         return None
-    return DataElement(element.tag, listed.vr, several[0] if len(several) == 1 else list(several))
+    try:
+        return DataElement(
+            element.tag, listed.vr, several[0] if len(several) == 1 else list(several)
+        )
+    except (ValueError, TypeError, ArithmeticError):
+        return None
 
 
 def _decode(data: bytes, vr: str) -> list[Any] | None:

@@ -319,14 +319,17 @@ DATES: Final = {
 """Dates of the subject: none of them is left in any order of its digits."""
 
 
-def plant(dataset: Dataset, plants: Iterable[Plant] = PLANTS) -> Dataset:
-    """Put every needle into its place."""
+def plant(
+    dataset: Dataset, plants: Iterable[Plant] = PLANTS, dates: Mapping[str, str] = DATES
+) -> Dataset:
+    """Put every needle into its place, and the subject's dates."""
     with unchecked():
-        return _plant(dataset, tuple(plants))
+        return _plant(dataset, tuple(plants), dates)
 
 
-def _plant(dataset: Dataset, plants: tuple[Plant, ...]) -> Dataset:
-    for name, day in DATES.items():
+def _plant(dataset: Dataset, plants: tuple[Plant, ...], dates: Mapping[str, str]) -> Dataset:
+    dataset.decode()
+    for name, day in dates.items():
         setattr(dataset, name, day)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for one in plants:

@@ -8,7 +8,8 @@ Rules:
          the option decided about.
 - STA-2  Dates: MODIFIED or UNMODIFIED where there were any, else REMOVED.
 - STA-3  What a source claims is never copied: that no text is burned in and no face recognizable is
-         for those to state who looked (`BurnedInAnnotation` stays in IODs that demand it).
+         for those to state who looked (`BurnedInAnnotation` stays in IODs that demand it). That a
+         face can be recognized is a warning, and stays.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from audit.errors import Refused
 
-class Bad(Exception):
+
+class Bad(Refused):
     """The first thing that does not hold.
 
     Args:
@@ -12,6 +14,9 @@ class Bad(Exception):
     """
 
     def __init__(self, where: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(
+            f"{where[0].upper()}{where[1:]} does not hold: {reason}",
+            "Compare with a copy from elsewhere: the mirror, a backup or the release's source.",
+        )
         self.where = where
         self.reason = reason

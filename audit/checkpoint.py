@@ -4,14 +4,17 @@ r"""Signed checkpoints: the size and root of the tree at one time, as a C2SP sig
     40
     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 
-    — kette/phantom <base64 of 4 bytes of key hash and the Ed25519 signature>
+    — kette/phantom <base64 of 4 bytes of key hash and the signature>
 
 Rules:
 
 - CHK-1  A note has exactly these lines and bytes: one signature, no extension, canonical base64.
 - CHK-2  The key's name is the ledger's origin, so that a note of another ledger does not open.
+- CHK-3  The signature is of the note's text: Ed25519 (signed-note's type 0x01), or ECDSA on P-256
+         with SHA-256 in DER (type 0x02) for keys in devices that have no Ed25519.
 
-Sources: C2SP signed-note (key hash: SHA-256(name || "\n" || 0x01 || key)[:4]) and tlog-checkpoint.
+Sources: C2SP signed-note, tlog-checkpoint. The key hash is SHA-256(name || "\n" || 0x01 || key)[:4]
+for Ed25519; for ECDSA it is SHA-256(DER of the public key's SubjectPublicKeyInfo)[:4].
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
 
@@ -95,21 +103,37 @@ def open_checkpoint(raw: bytes, origin: str, keys: Mapping[str, Key]) -> Checkpo
     raise Refused("The checkpoint is signed by an unknown key.", _REMEDY)
 
 
+def read_checkpoint(raw: bytes) -> Checkpoint:
+    """What a note claims, without its signature verified: for looking up, never for proof.
+
+    Raises:
+        Refused: if the bytes are no signed checkpoint.
+    """
+    return _parse(raw)[0]
+
+
 def origin_of(raw: bytes) -> str:
     """The origin that a note claims, for a verifier who was told a key but no origin."""
     return raw.split(b"\n", 1)[0].decode(errors="replace")
 
 
 def key_hash(name: str, key: Key) -> bytes:
-    """The first 4 bytes that name an Ed25519 key in a note.
+    """The first 4 bytes that name a key in a note (CHK-3).
 
     Raises:
         WrongUse: for a key of another type.
     """
-    if key.keytype != "ed25519":
-        raise WrongUse("A checkpoint is signed with Ed25519.", "Choose an Ed25519 signing key.")
-    public = bytes.fromhex(key.keyval["public"])
-    return hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+    if key.scheme == "ed25519":
+        public = bytes.fromhex(key.keyval["public"])
+        return hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+    if key.scheme == "ecdsa-sha2-nistp256":
+        public = load_pem_public_key(key.keyval["public"].encode()).public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        return hashlib.sha256(public).digest()[:4]
+    raise WrongUse(
+        "A checkpoint is signed with Ed25519 or ECDSA P-256.", "Choose a signing key of these."
+    )
 
 
 def _parse(raw: bytes) -> tuple[Checkpoint, bytes]:

@@ -98,7 +98,7 @@ def statement(
         },
         "runDetails": {
             "builder": {"id": BUILDER},
-            "metadata": {"startedOn": _time(started), "finishedOn": _time(finished)},
+            "metadata": {"startedOn": utc_text(started), "finishedOn": utc_text(finished)},
         },
         "kette_stage": {
             "status": status,
@@ -121,7 +121,7 @@ def event(
         ValueError: as `statement`.
     """
     details = _plain(details)
-    predicate = {"kind": kind, "at": _time(at), "details": details}
+    predicate = {"kind": kind, "at": utc_text(at), "details": details}
     return _validated(subjects or [("details", digest_json(details))], EVENT, predicate)
 
 
@@ -174,7 +174,12 @@ def _sha256(digest: str) -> str:
     return digest
 
 
-def _time(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """A time as statements carry it (STM-4).
+
+    Raises:
+        ValueError: for a time without a zone.
+    """
     if moment.tzinfo is None:
         raise ValueError("a time must carry its zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import again, start
+from benchmarks import again, start, trace
 
-for module in (start, again):
+for module in (start, again, trace):
     module.main()

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit import evidence
-from audit.canonical import canonical_json
 from audit.errors import WrongUse
-from audit.keys import PUBLIC
+from flows.candidate_folder import fill
+from flows.from_release import FromRelease, cite, open_release
 from flows.parameters import load
 from stages.planned import Planned, StageResult
+from stages.planning import CHAIN
 from stages.project import Machine, Place
-from stages.runner import CHAIN, Run
+from stages.runner import Run
 from stages.stage import Json
 from stages.store import publish_folder
 
@@ -77,9 +77,13 @@ def place_of(project: Path, machine: Machine) -> tuple[Place, dict[str, Any]]:
 class Chain:
     """Stages of one run, in order."""
 
-    def __init__(self, run: Run, stages: Sequence[str], first: str | None) -> None:
+    def __init__(
+        self, run: Run, stages: Sequence[str], first: str | None, release: FromRelease | None = None
+    ) -> None:
         self.run = run
         self.stages = tuple(stages)
+        self.release = release
+        """What a rebuild starts from; None: incoming studies."""
         self._before = set(CHAIN[: CHAIN.index(first)]) if first else set()
 
     def plan(self, name: str) -> Planned:
@@ -96,10 +100,20 @@ class Chain:
             )
         return planned
 
+    def cites(self, name: str) -> bool:
+        """Whether a stage's result is given and not made: `cite` it instead of planning it."""
+        return name == "ingest" and self.release is not None
+
+    def cite(self) -> StageResult:
+        """Take ingestion from the release that is rebuilt."""
+        assert self.release is not None  # noqa: S101 - `cites` was asked
+        return cite(self.run, self.release)
+
     def finish(self, planned: Planned) -> StageResult:
-        """Merge a stage; the dataset is then laid into `data/` and pinned."""
+        """Merge a stage; the dataset is then laid into `data/` and pinned, but for a rebuild."""
         result = self.run.finish(planned)
-        if result.artifact.stage == "dataset" and not self.run.recorder.dry:
+        made = result.artifact.stage == "dataset" and self.release is None
+        if made and not self.run.recorder.dry:
             from stages.dataset.publish import publish
 
             tree = self.run.store.get(result.artifact.units["cohort"], check=True)
@@ -129,22 +143,8 @@ class Chain:
         """Lay the candidate release down, with its evidence beside it."""
         if "package" not in self.run.results:
             return self.so_far()
-        result = self.run.results["package"]
-        tree = self.run.store.get(result.artifact.units["bundle"], check=True)
-        target, recorder = self.run.place.candidate, self.run.recorder
-
-        def fill(folder: Path) -> None:
-            for path in tree.iterdir():
-                (folder / path.name).write_bytes(path.read_bytes())
-            recorder.checkpoint()
-            (folder / "measurements.json").write_bytes(
-                canonical_json(recorder.measurements(self.run.keys))
-            )
-            public = self.run.place.keys / PUBLIC
-            indexes = recorder.indexes(self.run.keys)
-            evidence.export(recorder.ledger, indexes, folder / "evidence", public)
-
-        publish_folder(target, fill)
+        target = self.run.place.candidate
+        publish_folder(target, lambda folder: fill(folder, self.run, self.release))
         return Summary(self.rows(), target, next(target.glob("*.zip")), target / "report.html")
 
 
@@ -156,6 +156,8 @@ def open_chain(
     until: str | None = None,
     sources: Sequence[Path] = (),
     measurements: Path | None = None,
+    rebuild: Path | None = None,
+    without_missing: bool = False,
     say: Say = lambda text, fraction: None,
     dry: bool = False,
 ) -> Iterator[Chain]:
@@ -167,12 +169,15 @@ def open_chain(
         until: the last stage to run.
         sources: incoming studies; default: the machine's setting.
         measurements: `measurements.json` of another run's release, to be replayed.
+        rebuild: folder of a release to start from, instead of incoming studies.
+        without_missing: rebuild also if subjects of the release are missing from `data/`.
         say: progress.
         dry: only look; nothing is run or recorded. Planning gives new patients their pseudonyms, so
             the vault may grow.
 
     Raises:
         WrongUse: unknown stage, wrong parameters, a second run, a wrong environment.
+        Refused: `data/` is not that of the release to rebuild.
     """
     for name in (first, until):
         if name is not None and name not in CHAIN:
@@ -183,10 +188,16 @@ def open_chain(
     place, sections = place_of(project, machine)
     stages = CHAIN[: CHAIN.index(until) + 1] if until else CHAIN
     with Run.open(place, sections, machine, say, dry=dry) as run:
+        release = None
+        if rebuild is not None:
+            say("checking `data/` against the release", 0.0)
+            release = open_release(rebuild.absolute(), place, without_missing=without_missing)
+            measurements = release.measurements
+        else:
+            _first_vault(run)
         if measurements is not None:
             run.recorder.replay = read_measurements(measurements)
-        _first_vault(run)
-        yield Chain(run, stages, first)
+        yield Chain(run, stages, first, release)
 
 
 def _refuse(constant: str) -> None:
@@ -202,8 +213,8 @@ def _first_vault(run: Run) -> None:
     from stages.ingest.params import IngestParams
     from stages.ingest.vault import check_place, create
 
-    place, ingest = run.place, run.sections["ingest"]
-    others = (place.project, *place.shared, place.ledger, place.keys, *run.sources)
+    place, ingest = run.place, run.planner.sections["ingest"]
+    others = (place.project, *place.shared, place.ledger, place.keys, *run.planner.sources)
     check_place(place.vault, others)
     had_one = (place.project / "data.dvc").exists() or run.recorder.knows("ingest")
     needs = isinstance(ingest, IngestParams) and ingest.pseudonym_key == "vault"

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from flows import console
-from flows.verbs import audit, chain, product
+from flows.verbs import audit, chain, keys, product, release, reproduce
 
 app = typer.Typer(
     name="kette", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -19,7 +19,11 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(chain.app)
 app.add_typer(product.app)
+app.add_typer(release.app)
+app.add_typer(reproduce.app)
 app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app)
+app.add_typer(keys.keys, name="keys")
 INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
 

@@ -4,6 +4,8 @@ Rules:
 
 - PAR-1  An unknown, missing, ill-typed or contradictory key is refused by its name and line.
 - PAR-2  What a run used is what `resolved` prints: defaults included, nothing else.
+- PAR-3  The section `release` decides no bits: no stage, report or archive sees it. So approvals
+         and tolerances can be declared without another candidate coming out.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from audit.errors import WrongUse
+from flows.release_params import ReleaseParams
 from stages.annotate.params import AnnotateParams
 from stages.assess.params import AssessParams
 from stages.dataset.params import DatasetParams
@@ -42,6 +45,7 @@ class Parameters(Params):
     assess: AssessParams = AssessParams()
     optimize: OptimizeParams = OptimizeParams()
     package: PackageParams
+    release: ReleaseParams = ReleaseParams()
 
     @model_validator(mode="after")
     def _known_version(self) -> Parameters:
@@ -50,11 +54,11 @@ class Parameters(Params):
         return self
 
     def sections(self) -> dict[str, Params]:
-        """Section name → its model."""
+        """Section name → its model, of all that may decide bits (PAR-3)."""
         return {
             name: value
             for name in type(self).model_fields
-            if isinstance(value := getattr(self, name), Params)
+            if isinstance(value := getattr(self, name), Params) and name != "release"
         }
 
     def resolved(self) -> str:

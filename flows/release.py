@@ -62,6 +62,9 @@ def merge(handle: str, stage: str) -> str:
 
 def _stage(handle: str, name: str) -> None:
     chain = _CHAINS[handle]
+    if chain.cites(name):
+        chain.cite()
+        return
     planned = chain.plan(name)
     _PLANNED[f"{handle}/{name}"] = planned
     if planned.todo:

@@ -4,8 +4,9 @@
   (`KETTE_SCHEDULE`).
 - `candidate/<project>-finding` runs when the event `kette.finding.approved` arrives at the Prefect
   server that `PREFECT_API_URL` names (events need a server: `prefect server start`).
+- `reproduce/<project>-proof` reproduces the newest release, weekly (`KETTE_PROOF_SCHEDULE`).
 
-Both end with a candidate. A release is a decision of its own.
+The first two end with a candidate. A release is a decision of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ APPROVED = "kette.finding.approved"
 
 
 def serve(project: Path, *, as_json: bool) -> None:
-    """Register both deployments and run them until stopped.
+    """Register the deployments and run them until stopped.
 
     Raises:
         WrongUse: no server is named.
@@ -43,6 +44,7 @@ def serve(project: Path, *, as_json: bool) -> None:
     from prefect.events.schemas.events import ResourceSpecification
 
     from flows.release import candidate
+    from flows.reproduce import reproduce
 
     parameters = {"project": str(place.project)}
     resource = {"prefect.resource.id": f"kette.project.{place.name}"}
@@ -58,7 +60,10 @@ def serve(project: Path, *, as_json: bool) -> None:
     finding = candidate.to_deployment(name, parameters=parameters, triggers=[trigger])
     assert not isinstance(scheduled, Coroutine)  # noqa: S101 - outside a loop it is never one
     assert not isinstance(finding, Coroutine)  # noqa: S101 - as above
-    names = [scheduled.name, finding.name]
+    name = f"{place.name}-proof"
+    proof = reproduce.to_deployment(name, parameters=parameters, cron=machine.proof_schedule)
+    assert not isinstance(proof, Coroutine)  # noqa: S101 - as above
+    names = [scheduled.name, finding.name, proof.name]
     console.show(
         {"deployments": names, "event": APPROVED},
         as_json=as_json,
@@ -66,4 +71,4 @@ def serve(project: Path, *, as_json: bool) -> None:
     )
     sys.stdout.flush()
     with contextlib.redirect_stdout(sys.stderr):
-        prefect_serve(scheduled, finding, limit=1, print_starting_message=False)
+        prefect_serve(scheduled, finding, proof, limit=1, print_starting_message=False)

@@ -17,7 +17,17 @@ from stages.project import Machine, Place
 
 LOCK = Path(__file__).resolve().parents[1] / "constraints.txt"
 """The lock of the Kette that runs."""
-IGNORE = ("/data", "/.kette/", "/releases/candidate/", "/releases/.candidate.*")
+IGNORE = (
+    "/data",
+    "/.kette/",
+    "/releases/?*/",
+    "!/releases/environments/",
+    "/releases/environments/?*/",
+)
+"""What DVC pins or a run rebuilds; the pins and manifests in `releases/` are committed.
+
+`?*`, not `*`: DVC's matcher lets `/releases/*/` hide `releases/` itself, and would push no release.
+"""
 
 
 def create(folder: Path, name: str, *, lock: Path = LOCK) -> list[str]:

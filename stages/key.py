@@ -26,9 +26,14 @@ from stages.stage import Stage, Unit
 ROOT = Path(__file__).parent
 
 
-@cache
 def code_digest(stage: str) -> Digest:
     """Digest of a stage's code and data tables (KEY-1, KEY-2)."""
+    return digest_json(code_files(stage))
+
+
+@cache
+def code_files(stage: str) -> dict[str, Digest]:
+    """Path below `stages/` → SHA-256, of all that a stage's code consists of."""
     files = {
         path
         for path in (ROOT / stage).rglob("*")
@@ -40,9 +45,7 @@ def code_digest(stage: str) -> Digest:
             if module not in files:
                 files.add(module)
                 todo.append(module)
-    return digest_json(
-        {path.relative_to(ROOT).as_posix(): digest_file(path) for path in sorted(files)}
-    )
+    return {path.relative_to(ROOT).as_posix(): digest_file(path) for path in sorted(files)}
 
 
 def _shared(path: Path) -> set[Path]:

@@ -62,17 +62,23 @@ def check_environment(pins: dict[str, str]) -> None:
         WrongUse: naming the distributions that differ.
     """
     differ = []
-    for distribution in distributions():
-        name = normal_name(distribution.name or "")
+    for name, found in installed().items():
         pinned = pins.get(name)
-        version = distribution.version
-        if pinned is not None and pinned not in (version, version.split("+", 1)[0]):
-            differ.append(f"{name} {version} (lock: {pinned})")
+        if pinned is not None and pinned not in (found, found.split("+", 1)[0]):
+            differ.append(f"{name} {found} (lock: {pinned})")
     if differ:
         raise WrongUse(
             f"The environment is not the lock's: {', '.join(sorted(differ)[:5])}.",
             "Install it: `pip install -r constraints.txt`.",
         )
+
+
+def installed() -> dict[str, str]:
+    """Distribution → version, as an import finds it: the first of a name on the path."""
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        found.setdefault(normal_name(distribution.name or ""), distribution.version)
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,19 @@ class Planned:
     notes: Json
     classes: dict[str, str]
     """Source digests of the classes that the parameters name."""
-    done: dict[str, Entry]
-    todo: list[str]
     started: float
-    workers: Workers | None = None
+    done: dict[str, Entry] = field(default_factory=dict)
+    todo: list[str] = field(default_factory=list)
+    """Units that were not here when the stage was planned."""
     ran: list[str] = field(default_factory=list)
+    """Units that had to run."""
+    workers: Workers | None = None
+    """The stage's own process, if it is numeric."""
+
+    @property
+    def digests(self) -> dict[str, Digest]:
+        """Unit → digest of its tree, once all are done."""
+        return {name: self.done[name].digest for name in sorted(self.units)}
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,21 @@ class StageResult:
     """How a stage ended."""
 
     artifact: Artifact
-    key: Digest
+    keys: Mapping[str, Digest]
+    """Unit → key; the merge's under the empty name."""
     status: str
-    """`ran`, `reused` or `refused`."""
+    """`ran`, `reused`, `refused` or `cited`."""
     seconds: float
     gate: Gate
     findings: Json
     measured: Json
     units: int
     ran: int
+
+    @property
+    def key(self) -> Digest:
+        """Of the merge."""
+        return self.keys[""]
 
 
 def external(label: str) -> bool:

@@ -63,6 +63,7 @@ class Job:
     """For a merge: unit name → digest of its tree."""
     notes: Json
     store: Path
+    loader_workers: int = 0
 
 
 def numeric_environment(numerics: Numerics) -> dict[str, str]:
@@ -104,6 +105,17 @@ def _beyond_avx2() -> str:
 
 _BEYOND = {"avx512vl": "X86_V4", "avx512_vbmi2": "AVX512_ICL", "avx512_fp16": "AVX512_SPR"}
 """Flag of `/proc/cpuinfo` → NumPy's name of the group of instructions that it stands for."""
+
+
+def _numeric_facts() -> dict[str, str]:
+    """What decides the last bit in this process, as the libraries themselves say or were told."""
+    import torch
+
+    return {
+        "instruction set (PyTorch)": torch.backends.cpu.get_cpu_capability(),
+        "instruction set (oneDNN)": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 class Workers:
@@ -236,7 +248,7 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         if job.stage in SEES_IDENTITIES:
             warnings.simplefilter("ignore")  # libraries' warnings quote values
         if job.units is None:
-            context = RunContext(job.parameters, trees, out, _say)
+            context = RunContext(job.parameters, trees, out, _say, job.loader_workers)
             outcome = stage.run(job.unit, context)
         else:
             units = {
@@ -254,6 +266,7 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         gate=outcome.gate,
         started=started.isoformat(),
         finished=datetime.now(UTC).isoformat(),
+        environment=_numeric_facts() if stage.numeric and job.units is None else {},
     )
     store.remember(entry)
     return entry

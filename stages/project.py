@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from audit.errors import WrongUse
 
@@ -38,10 +38,26 @@ class Machine(BaseModel):
     """Folders and archives of incoming studies; the variable separates them as PATH does."""
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1, le=64)
     """Processes that work on units at the same time."""
+    loader_workers: int = Field(default=0, ge=0, le=16)
+    """Processes that draw patches while the network trains; 0: the training process itself."""
     schedule: str = "0 3 * * *"
     """Cron expression of the scheduled chain (`kette serve`)."""
+    proof_schedule: str = "0 4 * * 0"
+    """Cron expression of the scheduled reproduction of the newest release."""
     signer: str | None = None
     """URI of the signing key; null: a file in the project's `keys/` below the home."""
+    mirror: str | None = None
+    """Folder or fsspec URL where every ledger is copied to, each below its project's name."""
+    tsa: str | None = None
+    """URL of a time stamp authority (RFC 3161) that stamps each run's last checkpoint."""
+
+    @field_validator("mirror")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """A folder's name means the same whatever folder a verb is called in."""
+        if value is None or "://" in value:
+            return value
+        return str(Path(value).expanduser().absolute())
 
     @classmethod
     def here(cls) -> Machine:
@@ -56,7 +72,7 @@ class Machine(BaseModel):
         try:
             if file.is_file():
                 values.update(tomllib.loads(file.read_text("utf-8")))
-            for name in ("workers", "schedule", "signer"):
+            for name in set(cls.model_fields) - {"home", "source"}:
                 if text := os.environ.get(f"KETTE_{name.upper()}"):
                     values[name] = text
             if text := os.environ.get("KETTE_SOURCE"):
@@ -118,6 +134,11 @@ class Place:
     @property
     def ledger(self) -> Path:
         return self.home / self.name / "ledger"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Time-stamped checkpoints."""
+        return self.home / self.name / "checkpoints"
 
     @property
     def keys(self) -> Path:

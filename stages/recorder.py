@@ -6,7 +6,8 @@ Rules:
 - REC-2  A measurement is made once for a key: if the ledger holds one, or another run's is given,
          it is replayed, also after the store was deleted.
 - REC-3  A key that gave other bytes before is told in the record (`differs_from`), never hidden.
-- REC-4  A dry recorder only reads: it makes no key, no ledger and no record.
+- REC-4  What was cited from a release is told as cited, never as run.
+- REC-5  A dry recorder only reads: it makes no key, no ledger and no record.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from audit.ledger import Ledger
 from audit.record import Record
 from audit.statement import event, statement
 from stages.artifact import Digest, FileEntry
+from stages.citation import Cited
+from stages.elsewhere import leave
 from stages.lock import environment
-from stages.project import Place, commit_of, work_tree
+from stages.project import Machine, Place, commit_of, work_tree
 from stages.stage import Json
 from stages.store import Entry
 
@@ -39,6 +42,8 @@ class Recorder:
         self._commit = commit_of(place.project)
         self._environment = environment() | {"work_tree": work_tree(place.project)}
         self._records: dict[Digest, Record] = dict(self.ledger.by_key())
+        self._citations: set[int] = set()
+        """Places of this run's citations."""
         self._one_writer = threading.Lock()
         self._uncovered = False
 
@@ -77,12 +82,16 @@ class Recorder:
 
     def measurements(self, keys: Iterable[Digest]) -> dict[Digest, Json]:
         """Key → what was measured under it."""
-        found = {key: self._records[key].measured for key in keys}
+        found = {
+            key: self._records[key].measured if key in self._records else self.replay.get(key)
+            for key in keys
+        }
         return {key: measured for key, measured in found.items() if measured}
 
     def indexes(self, keys: Iterable[Digest]) -> list[int]:
-        """Places of the keys' records in the ledger."""
-        return sorted({self._records[key].index for key in keys})
+        """Places in the ledger of the keys' records, and of what this run cited."""
+        made = {self._records[key].index for key in keys if key in self._records}
+        return sorted(made | self._citations)
 
     def ran(self, entry: Entry, files: Sequence[FileEntry], status: str) -> str | None:
         """Record what a unit or merge made.
@@ -109,7 +118,7 @@ class Recorder:
             inputs=entry.parts["inputs"],
             commit=self._commit,
             lock=self._lock,
-            environment=self._environment,
+            environment=self._environment | entry.environment,
             findings={**entry.findings, **differs, **replayed},
             measured=entry.measured,
             gate=None if entry.unit else entry.gate.model_dump(mode="json"),
@@ -131,17 +140,38 @@ class Recorder:
         record = event("reused", at=datetime.now(UTC), details=details, subjects=subjects)
         self._append(None, record)
 
+    def cited(self, cited: Cited) -> None:
+        """Record that ingestion was not run here: its trees stem from a release's citation."""
+        trees = {f"ingest/{unit}": digest for unit, digest in cited.artifact.units.items()}
+        details = {
+            "stage": "ingest",
+            "keys": dict(cited.keys),
+            "gate": cited.gate.model_dump(mode="json"),
+            "missing": list(cited.missing),
+        }
+        subjects = [*sorted(trees.items()), ("ingest", cited.artifact.merged)]
+        record = event("cited", at=datetime.now(UTC), details=details, subjects=subjects)
+        if (index := self._append(None, record)) is not None:
+            self._citations.add(index)
+
     def checkpoint(self) -> None:
         """Sign a checkpoint over all that this run recorded since the last one."""
         if self._uncovered and self._signer is not None:
             self.ledger.checkpoint(self._signer)
             self._uncovered = False
 
-    def _append(self, key: Digest | None, record: Json) -> None:
+    def leave(self, place: Place, machine: Machine) -> None:
+        """Stamp and mirror the checkpoint, where the machine is told to (OTH-1)."""
+        if self._signer is not None:
+            leave(self.ledger, self._signer, place, machine)
+
+    def _append(self, key: Digest | None, record: Json) -> int | None:
+        """Sign and append; gives the record's place, or None if nothing is recorded."""
         if self._signer is None:
-            return
+            return None
         with self._one_writer:
             index = next(iter(self.ledger.append(record, self._signer)))
             self._uncovered = True
             if key is not None:
                 self._records[key] = Record(index, record)
+            return index

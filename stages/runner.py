@@ -1,14 +1,15 @@
-"""One run of stages on a project: keys, reuse, workers, records.
+"""One run of stages on a project: reuse, workers, records.
 
 Rules:
 
 - CHN-1  A unit is given back only if the store holds its key *and* the ledger holds its record; an
          entry without a record was cut off before it: the record is appended now, as `recovered`.
 - CHN-2  A refused gate stops the chain; its record is written first.
+- CHN-3  A rebuild cites ingestion and runs everything after it.
 
 Usage::
 
-    with Run.open(place, parameters, machine) as run:
+    with Run.open(place, sections, machine) as run:
         for name in CHAIN:
             planned = run.plan(name)
             for unit in planned.todo:
@@ -18,48 +19,45 @@ Usage::
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from audit.canonical import canonical_json, digest_json
-from audit.errors import Fault, KetteError, WrongUse
+from audit.errors import Fault
 from stages.artifact import Artifact, Digest
-from stages.key import class_digests, key_parts
+from stages.citation import Cited
 from stages.lock import check_environment, lock_digest, read_lock
 from stages.params import Numerics, Params
-from stages.planned import Planned, StageResult, external, refusal
-from stages.pool import SEES_IDENTITIES, Job, Say, Workers, load_stage, unexpected
+from stages.planned import Planned, StageResult, refusal
+from stages.planning import CHAIN, Planner
+from stages.pool import Job, Say, Workers
 from stages.project import Machine, Place, run_lock
 from stages.recorder import Recorder
-from stages.stage import Json, Plan, PlanContext, Stage, Unit, Upstream, Verdict
+from stages.stage import Json, Verdict
 from stages.store import Entry, Store
 
-CHAIN = ("ingest", "annotate", "dataset", "train", "assess", "optimize", "package")
+__all__ = ["CHAIN", "Run"]
 
 
 class Run:
     """The coordinator of one run; use it as a context."""
 
     def __init__(
-        self, place: Place, sections: Mapping[str, Params], machine: Machine, say: Say
+        self, planner: Planner, recorder: Recorder, machine: Machine, say: Say, exit_: ExitStack
     ) -> None:
-        self.place = place
-        self.sections = sections
+        self.planner = planner
+        self.recorder = recorder
         self.machine = machine
         self.say = say
-        self.sources: tuple[Path, ...] = machine.source
+        self.place = planner.place
+        self.store = planner.store
+        self.lock = planner.lock
         self.results: dict[str, StageResult] = {}
-        self.keys: list[Digest] = []
-        """Keys of all that this run's chain stands on, in order."""
-        self.store = Store(place.store)
-        self._exit = ExitStack()
+        self._exit = exit_
         self._workers: Workers | None = None
         self._starting = threading.Lock()
 
@@ -83,18 +81,14 @@ class Run:
         place.check()
         pins = read_lock(place.lock)
         check_environment(pins)
-        run = cls(place, sections, machine, say)
-        run.pins = pins
-        run.lock = lock_digest(pins)
-        run._exit.enter_context(run_lock(place))
-        if not dry:
-            run.store.sweep()
-        run.recorder = Recorder(place, machine.signer, run.lock, dry=dry)
-        return run
-
-    pins: dict[str, str]
-    lock: Digest
-    recorder: Recorder
+        lock, store = lock_digest(pins), Store(place.store)
+        with ExitStack() as opened:
+            opened.enter_context(run_lock(place))
+            if not dry:
+                store.sweep()
+            planner = Planner(place, sections, machine.source, pins, lock, store)
+            recorder = Recorder(place, machine.signer, lock, dry=dry)
+            return cls(planner, recorder, machine, say, opened.pop_all())
 
     def __enter__(self) -> Self:
         return self
@@ -105,63 +99,27 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the workers and sign a checkpoint over all that was recorded."""
+        """End the workers, sign a checkpoint over all that was recorded, and leave it elsewhere."""
         try:
             self.recorder.checkpoint()
+            self.recorder.leave(self.place, self.machine)
         finally:
             self._exit.__exit__(kind, error, trace)
 
-    def parameters(self, stage: Stage[Any]) -> Params:
-        """The sections that a stage takes."""
-        fields = {name: self.sections[name] for name in stage.parameters.model_fields}
-        parameters: Params = stage.parameters.model_construct(**fields)
-        return parameters
-
-    def upstream(self, stage: Stage[Any]) -> dict[str, Upstream]:
-        """The artifacts of the stages before, as folders.
-
-        Raises:
-            WrongUse: one of them has not run with these parameters and inputs.
-        """
-        found = {}
-        for name in stage.after:
-            if name not in self.results:
-                raise WrongUse(
-                    f"`{stage.name}` needs `{name}` first.", f"Run `kette run --until {name}`."
-                )
-            artifact = self.results[name].artifact
-            found[name] = Upstream(
-                {unit: (d, self.store.get(d)) for unit, d in artifact.units.items()},
-                (artifact.merged, self.store.get(artifact.merged)),
-            )
-        return found
+    @property
+    def keys(self) -> list[Digest]:
+        """Keys of all that this run's chain stands on, in order."""
+        return [key for result in self.results.values() for key in result.keys.values()]
 
     def plan(self, name: str) -> Planned:
-        """Name a stage's units and keys, and find which of them are here already (CHN-1)."""
-        started = time.monotonic()
-        stage = load_stage(name)
-        parameters = self.parameters(stage)
-        context = PlanContext(
-            params=parameters,
-            upstream=self.upstream(stage),
-            sources=self.sources if name == "ingest" else (),
-            vault=self.place.vault if name == "ingest" else None,
-            measured=self.facts_for_report() if name == "package" else {},
-        )
-        plan = _planned_safely(stage, context)
-        classes = class_digests(stage.classes(parameters), self.place.project, self.pins)
-        units, done, todo = {}, {}, []
-        for planned in sorted(plan.units, key=lambda unit: unit.name):
-            unit = replace(planned, facts=in_order(planned.facts))
-            parts = key_parts(stage, unit, parameters, self.lock, classes)
-            key = digest_json(parts)
-            units[unit.name] = (unit, key, parts)
-            entry = self._held(key)
-            if entry is None:
-                todo.append(unit.name)
+        """Plan a stage, and find which of its units are here already (CHN-1)."""
+        planned = self.planner.plan(name, self.results)
+        for unit, (_, key, _) in planned.units.items():
+            if (entry := self._held(key)) is None:
+                planned.todo.append(unit)
             else:
-                done[unit.name] = entry
-        return Planned(stage, parameters, units, in_order(plan.notes), classes, done, todo, started)
+                planned.done[unit] = entry
+        return planned
 
     def _held(self, key: Digest) -> Entry | None:
         """What is here under a key, as the ledger has it (CHN-1).
@@ -185,31 +143,14 @@ class Run:
 
         A second try after a fault finds what the first one made.
         """
-        unit, key, parts = planned.units[name]
-        if (held := self._held(key)) is not None:
-            planned.done[name] = held
-            return held
-        job = Job(
-            stage=planned.stage.name,
-            unit=unit,
-            key=key,
-            parts=parts,
-            parameters=planned.parameters,
-            trees={label: self._tree(label) for label in unit.inputs if not external(label)},
-            units=None,
-            notes={},
-            store=self.place.store,
-        )
-        entry = self._settle(self._pool(planned).do(job), "ran")
+        job = self.planner.job(planned, name, self.results)
+        job = replace(job, loader_workers=self.machine.loader_workers)
+        entry = self._held(job.key)
+        if entry is None:
+            entry = self._settle(self._pool(planned).do(job), "ran")
+            planned.ran.append(name)
         planned.done[name] = entry
-        planned.ran.append(name)
         return entry
-
-    def _tree(self, label: str) -> Digest:
-        """Digest of the tree that a label names among the stages before."""
-        stage, _, unit = label.partition("/")
-        artifact = self.results[stage].artifact
-        return artifact.units[unit] if unit else artifact.merged
 
     def _settle(self, entry: Entry, status: str) -> Entry:
         """Give an entry what was measured before under its key, and record it."""
@@ -225,7 +166,7 @@ class Run:
         with self._starting:
             if planned.stage.numeric:
                 if planned.workers is None or planned.workers.broken:
-                    numerics = self.sections["numerics"]
+                    numerics = self.planner.sections["numerics"]
                     assert isinstance(numerics, Numerics)  # noqa: S101 - narrows the type
                     planned.workers = self._start(1, numerics)
                 return planned.workers
@@ -248,98 +189,71 @@ class Run:
         Raises:
             Refused: the gate refused; naming rule, figure, limit and remedy.
         """
-        name = planned.stage.name
-        units = {unit: planned.done[unit].digest for unit in sorted(planned.units)}
-        job = self._merge_job(planned, units)
-        key = job.key
-        entry = self._held(key)
-        fresh = entry is None
+        whole, fresh = self._merged(planned)
+        entries = [planned.done[unit] for unit in sorted(planned.units)] + [whole]
+        made = set(planned.ran) | ({""} if fresh else set())
+        self.recorder.reused(
+            planned.stage.name, [entry for entry in entries if entry.unit not in made]
+        )
+        result = _result(planned, whole, made)
+        self.results[planned.stage.name] = result
+        if result.status == "refused":
+            raise refusal(planned.stage.name, whole.gate)
+        return result
+
+    def cite(self, cited: Cited) -> StageResult:
+        """Take ingestion from a release's citation, and record that it was cited (CHN-3)."""
+        self.recorder.cited(cited)
+        result = StageResult(
+            artifact=cited.artifact,
+            keys=cited.keys,
+            status="cited",
+            seconds=0.0,
+            gate=cited.gate,
+            findings=cited.findings,
+            measured=cited.measured,
+            units=len(cited.artifact.units),
+            ran=0,
+        )
+        self.results["ingest"] = result
+        return result
+
+    def _merged(self, planned: Planned) -> tuple[Entry, bool]:
+        """The merge of a stage, and whether it had to run."""
+        job = self._merge_job(planned)
         try:
-            if entry is None:
-                entry = self._settle(self._pool(planned).do(job), "ran")
+            if (entry := self._held(job.key)) is not None:
+                return entry, False
+            return self._settle(self._pool(planned).do(job), "ran"), True
         finally:
             if planned.workers is not None:
                 planned.workers.close()
-        parts_done = [planned.done[unit] for unit in sorted(planned.units)] + [entry]
-        made = set(planned.ran) | ({""} if fresh else set())
-        self.recorder.reused(name, [part for part in parts_done if part.unit not in made])
-        self.keys.extend(part.key for part in parts_done)
-        verdict = entry.gate.verdict
-        measured: Json = {}
-        for part in parts_done:
-            measured |= part.measured  # a stage measures a name in one place alone
-        ran = bool(planned.ran) or fresh
-        result = StageResult(
-            artifact=Artifact(stage=name, units=units, merged=entry.digest),
-            key=key,
-            status="refused" if verdict is Verdict.REFUSED else "ran" if ran else "reused",
-            seconds=round(time.monotonic() - planned.started, 3),
-            gate=entry.gate,
-            findings=entry.findings,
-            measured=measured,
-            units=len(units),
-            ran=len(planned.ran),
-        )
-        self.results[name] = result
-        if verdict is Verdict.REFUSED:
-            raise refusal(name, entry.gate)
-        return result
 
     def merged_entry(self, planned: Planned) -> Entry | None:
         """The merge of a stage whose units are all done, if it is here."""
-        units = {unit: planned.done[unit].digest for unit in sorted(planned.units)}
-        return self.store.entry(self._merge_job(planned, units).key)
+        return self.store.entry(self._merge_job(planned).key)
 
-    def _merge_job(self, planned: Planned, units: dict[str, Digest]) -> Job:
-        name = planned.stage.name
-        inputs = [label for unit, _, _ in planned.units.values() for label in unit.inputs]
-        trees = {label: self._tree(label) for label in sorted(set(inputs)) if not external(label)}
-        of_units = {f"{name}/{unit}": digest for unit, digest in units.items()}
-        whole = Unit(name="", inputs=of_units | trees, facts=planned.notes)
-        parts = key_parts(planned.stage, whole, planned.parameters, self.lock, planned.classes)
-        return Job(
-            stage=name,
-            unit=whole,
-            key=digest_json(parts),
-            parts=parts,
-            parameters=planned.parameters,
-            trees=trees,
-            units=units,
-            notes=planned.notes,
-            store=self.place.store,
-        )
-
-    def facts_for_report(self) -> dict[str, Json]:
-        """What the report shows beside the trees.
-
-        Stage → what was measured while it ran (for `assess` the number of the look at the test
-        split), with its `gate`; under `parameters` every resolved section.
-        """
-        found: dict[str, Json] = {
-            name: dict(result.measured) for name, result in self.results.items()
-        }
-        found["parameters"] = {
-            name: section.model_dump(mode="json", by_alias=True)
-            for name, section in self.sections.items()
-        }
-        for name, result in self.results.items():
-            found[name]["gate"] = result.gate.model_dump(mode="json")
-        return found
+    def _merge_job(self, planned: Planned) -> Job:
+        return self.planner.merge_job(planned, planned.digests, self.results)
 
 
-def in_order(value: Json) -> Json:
-    """The same JSON with its keys sorted: their order is no part of a key, so no stage sees it."""
-    ordered: Json = json.loads(canonical_json(value))
-    return ordered
-
-
-def _planned_safely(stage: Stage[Any], context: PlanContext[Any]) -> Plan:
-    """Plan a stage; an unexpected error of one that sees identities is told without values."""
-    try:
-        return stage.plan(context)
-    except KetteError as error:
-        raise error from None
-    except Exception as error:
-        if stage.name in SEES_IDENTITIES:
-            raise unexpected(stage.name, "plan", error) from None
-        raise
+def _result(planned: Planned, whole: Entry, made: set[str]) -> StageResult:
+    """How a stage ended, of its merge and the units that were made and not given back."""
+    measured: Json = {}
+    for unit in sorted(planned.units):
+        measured |= planned.done[unit].measured  # a stage measures a name in one place alone
+    keys = {name: planned.done[name].key for name in sorted(planned.units)} | {"": whole.key}
+    status = "ran" if made else "reused"
+    if whole.gate.verdict is Verdict.REFUSED:
+        status = "refused"
+    return StageResult(
+        artifact=Artifact(stage=planned.stage.name, units=planned.digests, merged=whole.digest),
+        keys=keys,
+        status=status,
+        seconds=round(time.monotonic() - planned.started, 3),
+        gate=whole.gate,
+        findings=whole.findings,
+        measured=measured | whole.measured,
+        units=len(planned.units),
+        ran=len(planned.ran),
+    )

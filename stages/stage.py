@@ -114,7 +114,11 @@ class PlanContext(Generic[P]):
     """Folder of the project's vault; only `ingest` is given it."""
     measured: Mapping[str, Json] = field(default_factory=dict)
     """Stage → what was measured while it ran (with `looks`: the counted looks at the test split);
-    only `package` is given any."""
+    only `package` is given any, and the two below."""
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    """Stage → its gate, in the order of the chain."""
+    resolved: Json = field(default_factory=dict)
+    """Every section of the parameters that a stage takes, defaults included."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class RunContext(Generic[P]):
     """An empty folder; what is written below it is the unit's output."""
     say: Callable[[str, float], None] = lambda text, fraction: None
     """Progress: a short text without identifiers, and the fraction done in [0, 1]."""
+    loader_workers: int = 0
+    """Processes that a unit may start to prepare its data; they decide no bit."""
 
 
 @dataclass(frozen=True)

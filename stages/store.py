@@ -56,6 +56,8 @@ class Entry(BaseModel):
     started: str
     finished: str
     """ISO 8601, UTC."""
+    environment: dict[str, str] = {}
+    """What a numeric worker ran with: threads, instruction set; empty for the others."""
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.errors import Refused
+from audit.errors import Refused, WrongUse
 from flows import console
 from flows.verbs.options import (
     HERE,
@@ -17,6 +17,7 @@ from flows.verbs.options import (
     MeasurementsOption,
     OutOption,
     ProjectOption,
+    RebuildOption,
     SourceOption,
 )
 
@@ -88,11 +89,21 @@ def run(
     first: Annotated[str | None, typer.Option("--from", help="First stage.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Last stage.")] = None,
     measurements: MeasurementsOption = None,
+    rebuild: RebuildOption = None,
+    without_missing: Annotated[
+        bool,
+        typer.Option("--without-missing", help="Rebuild also without subjects that were erased."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the chain on `params.yaml`."""
+    """Run the chain on `params.yaml`, or rebuild a release's folder from `data/`."""
+    if rebuild is not None and (source or first or measurements):
+        raise WrongUse(
+            "A rebuild takes sources, first stage and measurements from the release.",
+            "Give `--rebuild` without `--source`, `--from` and `--measurements`.",
+        )
     _run(project, sources=source or [], first=first, until=until, measurements=measurements,
-         as_json=as_json)  # fmt: skip
+         rebuild=rebuild, without_missing=without_missing, as_json=as_json)  # fmt: skip
 
 
 def _run(
@@ -102,6 +113,8 @@ def _run(
     first: str | None = None,
     until: str | None = None,
     measurements: Path | None = None,
+    rebuild: Path | None = None,
+    without_missing: bool = False,
     as_json: bool,
 ) -> None:
     """Run stages as a Prefect flow and show the summary."""
@@ -114,10 +127,11 @@ def _run(
         contextlib.redirect_stdout(sys.stderr),
         console.progress() as say,
         open_chain(
-            project, first=first, until=until, sources=sources, measurements=measurements, say=say
+            project, first=first, until=until, sources=sources, measurements=measurements,
+            rebuild=rebuild, without_missing=without_missing, say=say,
         ) as chain,
         orchestrator.api(chain.run.place),
-    ):
+    ):  # fmt: skip
         from flows.release import run_chain
 
         try:

@@ -19,5 +19,9 @@ MeasurementsOption = Annotated[
         "--measurements", help="Replay the `measurements.json` of another release of this chain."
     ),
 ]
+RebuildOption = Annotated[
+    Path | None,
+    typer.Option("--rebuild", help="Folder of a release: start from `data/` and what it cites."),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Copy what the stage made here.")]
 HERE = Path()

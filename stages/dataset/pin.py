@@ -41,26 +41,35 @@ def prepare(project: Path) -> None:
         if not (folder / name).exists():
             (folder / name).write_text(text, encoding="utf-8")
     local = folder / "config.local"  # ignored by git: it names this machine's folder
-    text = f'[core]\n    site_cache_dir = "{_site(project)}"\n'
+    text = f'[core]\n    site_cache_dir = "{site(project)}"\n'
     old = local.read_text("utf-8") if local.exists() else ""
     if old != text and (not old or _MOVED.fullmatch(old)):
         local.write_text(text, encoding="utf-8")
 
 
-def add(project: Path) -> None:
-    """`dvc add data`, hermetic and silent (PUB-5)."""
+def add(project: Path, folder: str = "data") -> None:
+    """`dvc add` of a folder of the project, hermetic and silent (PUB-5).
+
+    Args:
+        project: the project's folder.
+        folder: relative to it; DVC writes `<folder>.dvc`.
+
+    Raises:
+        WrongUse: git tracks files in it.
+        Fault: DVC refused.
+    """
     settings: dict[str, Any] = {
         "core": {
             "no_scm": not (project / ".git").exists(),  # inside a larger repository: none of ours
             "autostage": False,
             "analytics": False,
-            "site_cache_dir": str(_site(project)),
+            "site_cache_dir": str(site(project)),
         },
         "cache": {"dir": str(_cache(project)), "type": ["hardlink", "copy"]},
     }
-    _site(project).mkdir(parents=True, exist_ok=True)
-    _site(project).chmod(0o700)  # DVC opens its folders to everybody: they hold paths and hashes
-    with _alone(project):
+    site(project).mkdir(parents=True, exist_ok=True)
+    site(project).chmod(0o700)  # DVC opens its folders to everybody: they hold paths and hashes
+    with alone(project):
         from dvc.exceptions import DvcException
         from dvc.output import OutputAlreadyTrackedError
         from dvc.repo import Repo
@@ -68,31 +77,44 @@ def add(project: Path) -> None:
         # A killed DVC leaves this list of its readers and writers, cut off or naming a process
         # number that another has by now. One run works in a project at a time: nobody is in it.
         (project / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+        _drop_cut_off(project, folder)
         try:
             with Repo(str(project), config=settings) as repo:
-                repo.add(str(project / "data"))
+                repo.add(str(project / folder))
         except OutputAlreadyTrackedError:
             raise WrongUse(
-                "Git tracks files below `data/`; DVC pins them, git must not.",
-                "Run `git rm -r --cached data` and commit, then run again.",
+                f"Git tracks files below `{folder}/`; DVC pins them, git must not.",
+                f"Run `git rm -r --cached {folder}` and commit, then run again.",
             ) from None
         except DvcException as error:
             raise Fault(
-                f"DVC could not pin `data/` ({type(error).__name__}).",
-                "Run `dvc doctor` and `dvc add data` in the project to see why.",
+                f"DVC could not pin `{folder}/` ({type(error).__name__}).",
+                f"Run `dvc doctor` and `dvc add {folder}` in the project to see why.",
             ) from None
 
 
-def pinned_out(project: Path) -> dict[str, Any]:
-    """What `data.dvc` says of `data/`: `md5`, `size` (bytes), `nfiles`."""
-    out: dict[str, Any] = yaml.safe_load((project / "data.dvc").read_bytes())["outs"][0]
+def _drop_cut_off(project: Path, folder: str) -> None:
+    """Remove a pin that a killed DVC left half-written: it would refuse to read it."""
+    try:
+        whole = pinned_out(project, folder).keys() >= {"md5", "size", "nfiles", "hash", "path"}
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+        whole = False
+    if not whole:
+        (project / f"{folder}.dvc").unlink()
+
+
+def pinned_out(project: Path, folder: str = "data") -> dict[str, Any]:
+    """What `<folder>.dvc` says: `md5`, `size` (bytes), `nfiles`."""
+    out: dict[str, Any] = yaml.safe_load((project / f"{folder}.dvc").read_bytes())["outs"][0]
     return out
 
 
-def listed(project: Path) -> dict[str, Path]:
-    """Path in `data/` → its object in DVC's cache, as `data.dvc` pins them."""
+def listed(project: Path, folder: str = "data") -> dict[str, Path]:
+    """Path in a folder → its object in DVC's cache, as `<folder>.dvc` pins them."""
     cache = _cache(project) / "files" / "md5"
-    name = str(pinned_out(project)["md5"])
+    name = str(pinned_out(project, folder)["md5"])
     entries = json.loads((cache / name[:2] / name[2:]).read_bytes())
     return {e["relpath"]: cache / e["md5"][:2] / e["md5"][2:] for e in entries}
 
@@ -101,17 +123,18 @@ def _cache(project: Path) -> Path:
     return project / ".dvc" / "cache"
 
 
-def _site(project: Path) -> Path:
+def site(project: Path) -> Path:
+    """DVC's folder for what it remembers: inside the project (PUB-5)."""
     return project / ".kette" / "dvc-site"
 
 
 @contextmanager
-def _alone(project: Path) -> Iterator[None]:
+def alone(project: Path) -> Iterator[None]:
     """Hide the user's and the host's DVC settings, and what DVC prints, while it works (PUB-5)."""
-    nowhere = str(_site(project) / "settings")
+    nowhere = str(site(project) / "settings")
     ours = {
         "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(_site(project)),
+        "DVC_SITE_CACHE_DIR": str(site(project)),
         "DVC_GLOBAL_CONFIG_DIR": nowhere,
         "DVC_SYSTEM_CONFIG_DIR": nowhere,
     }

@@ -1,4 +1,4 @@
-"""The report as data (sections → texts, tables, figures), and its one rendering to HTML.
+"""A report as data (sections → texts, tables, figures), and its one rendering to HTML.
 
 Rules:
 
@@ -80,6 +80,8 @@ class Document:
     tiles: tuple[Tile, ...]
     sections: tuple[Section, ...]
     footer: str
+    label: str = "Intended use."
+    """What the lead is."""
 
 
 def render(document: Document) -> bytes:

@@ -1,53 +1,52 @@
-"""What was measured while the chain ran, as the coordinator hands it over: pure readings.
-
-The coordinator gives one dictionary a stage: what the stage measured, with its `gate`; `assess`
-has the counted `looks` at the test split; `parameters` holds all sections of `params.yaml`.
-"""
+"""What the coordinator tells beside the trees: figures, verdicts, parameters; pure readings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
 
 
-def looks(measured: Mapping[str, Json]) -> int | None:
+@dataclass(frozen=True)
+class Facts:
+    """Facts of the unit `bundle`: they enter its key and its record."""
+
+    measured: Mapping[str, Json] = field(default_factory=dict)
+    """Stage → what was measured while it ran; `assess` has `looks`, those at the test split."""
+    checks: Sequence[Json] = ()
+    """A row a check of every gate, in the order of the chain, with its `stage`."""
+    parameters: Json = field(default_factory=dict)
+    """Every resolved section of the parameters."""
+
+
+def looks(facts: Facts) -> int | None:
     """How many candidates were held against the locked test split; None if nobody counted."""
-    count = measured.get("assess", {}).get("looks")
+    count = facts.measured.get("assess", {}).get("looks")
     return None if count is None else int(count)
 
 
-def interval_name(measured: Mapping[str, Json]) -> str:
+def interval_name(facts: Facts) -> str:
     """What a confidence interval is called: "95 % CI"."""
-    share = measured.get("parameters", {}).get("assess", {}).get("confidence")
+    share = facts.parameters.get("assess", {}).get("confidence")
     return "CI" if share is None else f"{100 * share:g} % CI"
 
 
-def latencies(measured: Mapping[str, Json]) -> dict[str, float]:
+def latencies(facts: Facts) -> dict[str, float]:
     """Runtime → median seconds of one forward pass, the fastest first."""
-    found = measured.get("optimize", {}).get("latency_s", {})
+    found = facts.measured.get("optimize", {}).get("latency_s", {})
     medians = {name: float(figures["median"]) for name, figures in found.items()}
     return dict(sorted(medians.items(), key=lambda item: (item[1], item[0])))
 
 
-def gates(measured: Mapping[str, Json]) -> list[Json]:
-    """One row a check of every stage, in the order of the chain."""
-    return [
-        {"stage": stage, **check}
-        for stage, found in measured.items()
-        for check in found.get("gate", {}).get("checks", ())
-    ]
-
-
-def timings(measured: Mapping[str, Json]) -> list[Json]:
+def timings(facts: Facts) -> list[Json]:
     """Every other figure that a stage measured."""
     return [
         {"stage": stage, "what": what, "value": value}
-        for stage, found in measured.items()
-        if stage != "parameters"
+        for stage, found in facts.measured.items()
         for what, value in _leaves(found)
-        if what.partition(" ")[0] not in ("gate", "looks")
+        if what != "looks"
     ]
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from stages.artifact import Digest
 from stages.package.document import Document, Figure, Section, Tile, show, table
-from stages.package.measured import gates, interval_name, looks, timings
+from stages.package.measured import Facts, interval_name, looks, timings
 from stages.package.params import Parameters
 from stages.package.report_cohort import agreement, cohort
 from stages.package.report_model import interval, targets, test, variants
-from stages.package.results import Json, Results
+from stages.package.results import Results
 
 _MADE = (
     "This release was made by Kette from the trees below; each is named by the SHA-256 of its "
@@ -25,7 +25,7 @@ _MADE = (
 def compose(
     params: Parameters,
     results: Results,
-    measured: Mapping[str, Json],
+    facts: Facts,
     *,
     pictures: Sequence[Figure],
     inputs: Mapping[str, Digest],
@@ -36,7 +36,7 @@ def compose(
     Args:
         params: all sections that `package` takes.
         results: the tables of the earlier stages.
-        measured: stage → what was measured while it ran.
+        facts: what was measured and decided while the chain ran.
         pictures: overlays of test series.
         inputs: label → digest of every tree that the release is made of.
         models: member → SHA-256 of every file of the model.
@@ -46,28 +46,28 @@ def compose(
         title=package.title,
         subtitle=f"{params.project.name} {package.version}",
         lead=package.intended_use,
-        tiles=_tiles(results, measured),
+        tiles=_tiles(results, facts),
         sections=(
             cohort(results),
             agreement(results),
             variants(results),
-            test(results, measured),
+            test(results, facts),
             Section(
                 "overlays",
                 "Results on test subjects",
                 ("From the worst to the best mean Dice, spread evenly over the ranks.",),
                 figures=tuple(pictures),
             ),
-            targets(results, measured),
-            _gates(measured),
-            _provenance(params, results, measured, inputs, models),
+            targets(results, facts),
+            _gates(facts),
+            _provenance(params, results, facts, inputs, models),
         ),
         footer=f"{package.copyright} · {package.authors}",
     )
 
 
-def _tiles(results: Results, measured: Mapping[str, Json]) -> tuple[Tile, ...]:
-    confidence = interval_name(measured)
+def _tiles(results: Results, facts: Facts) -> tuple[Tile, ...]:
+    confidence = interval_name(facts)
     dice = tuple(
         Tile(
             f"Dice, {r['structure']}",
@@ -79,14 +79,14 @@ def _tiles(results: Results, measured: Mapping[str, Json]) -> tuple[Tile, ...]:
     )
     counts = Counter(row["split"] for row in results.splits)
     subjects = Tile("Subjects", str(len(results.splits)), f"{counts['test']} in the locked test")
-    count = looks(measured)
+    count = looks(facts)
     seen = Tile("Looks at the test split", show(count), "counted in the ledger")
     chosen = Tile("Variant", str(results.candidate["variant"]), "chosen on the validation split")
     return (*dice, chosen, subjects, seen)
 
 
-def _gates(measured: Mapping[str, Json]) -> Section:
-    checks = gates(measured)
+def _gates(facts: Facts) -> Section:
+    checks = list(facts.checks)
     heads = {
         "stage": "Stage",
         "rule": "Rule",
@@ -107,13 +107,13 @@ def _gates(measured: Mapping[str, Json]) -> Section:
 def _provenance(
     params: Parameters,
     results: Results,
-    measured: Mapping[str, Json],
+    facts: Facts,
     inputs: Mapping[str, Digest],
     models: Mapping[str, Digest],
 ) -> Section:
     digests = [{"name": name, "digest": digest} for name, digest in sorted(inputs.items())]
     members = [{"name": name, "digest": digest} for name, digest in sorted(models.items())]
-    spent = timings(measured)
+    spent = timings(facts)
     return Section(
         "provenance",
         "Provenance",

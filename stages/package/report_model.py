@@ -7,8 +7,8 @@ from typing import Any
 
 from stages.package import charts
 from stages.package.document import SVG, Figure, Section, table
-from stages.package.measured import interval_name, latencies, looks
-from stages.package.results import Json, Results
+from stages.package.measured import Facts, interval_name, latencies, looks
+from stages.package.results import Results
 
 
 def variants(results: Results) -> Section:
@@ -31,7 +31,7 @@ def variants(results: Results) -> Section:
     )
 
 
-def test(results: Results, measured: Mapping[str, Json]) -> Section:
+def test(results: Results, facts: Facts) -> Section:
     rows = [
         {
             **row,
@@ -45,7 +45,7 @@ def test(results: Results, measured: Mapping[str, Json]) -> Section:
         "structure": "Structure",
         "n": "Subjects",
         "dice_mean": "Mean Dice",
-        "interval": interval_name(measured),
+        "interval": interval_name(facts),
         "hd95_mm_mean": "HD95 (mm)",
         "nsd_mean": "NSD",
     }
@@ -54,10 +54,10 @@ def test(results: Results, measured: Mapping[str, Json]) -> Section:
         charts.results(results.metrics, results.scores),
         "Dice by structure, for all test series and for each vendor: mean with confidence "
         "interval, a faint dot a series.",
-        f"Dice on the locked test split: mean (diamond), {interval_name(measured)} by bootstrap "
+        f"Dice on the locked test split: mean (diamond), {interval_name(facts)} by bootstrap "
         "over subjects (line), a dot a series.",
     )
-    count = looks(measured)
+    count = looks(facts)
     text = (
         f"The locked test split was looked at {count} time{'' if count == 1 else 's'}, "
         "this look included; the ledger counts each."
@@ -73,7 +73,7 @@ def test(results: Results, measured: Mapping[str, Json]) -> Section:
     )
 
 
-def targets(results: Results, measured: Mapping[str, Json]) -> Section:
+def targets(results: Results, facts: Facts) -> Section:
     heads = {
         "target": "Target",
         "precision": "Precision",
@@ -82,12 +82,12 @@ def targets(results: Results, measured: Mapping[str, Json]) -> Section:
         "dice_to_reference": "Dice to the reference",
         "reason": "Note",
     }
-    seconds = latencies(measured)
+    seconds = latencies(facts)
     picture = Figure(
         SVG,
         charts.latency(seconds),
         "Seconds on each target: " + ", ".join(f"{k} {v:.3g} s" for k, v in seconds.items()),
-        f"Latency: median seconds of one inference{_conditions(measured)}, measured when the "
+        f"Latency: median seconds of one inference{_conditions(facts)}, measured when the "
         "models were made.",
     )
     return Section(
@@ -105,8 +105,8 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 
-def _conditions(measured: Mapping[str, Json]) -> str:
-    found = measured.get("optimize", {})
+def _conditions(facts: Facts) -> str:
+    found = facts.measured.get("optimize", {})
     if not {"patch", "threads"} <= found.keys():
         return ""
     sides = " × ".join(str(side) for side in found["patch"])

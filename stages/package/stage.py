@@ -50,7 +50,13 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     for label in UNITS:
         stage, _, unit = label.partition("/")
         inputs[label] = ctx.upstream[stage].units[unit][0]
-    return Plan((Unit(UNIT, inputs, facts={"measured": dict(ctx.measured)}),))
+    checks = [
+        {"stage": stage, **check.model_dump(mode="json")}
+        for stage, gate in ctx.gates.items()
+        for check in gate.checks
+    ]
+    facts = {"measured": dict(ctx.measured), "checks": checks, "parameters": ctx.resolved}
+    return Plan((Unit(UNIT, inputs, facts=facts),))
 
 
 def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
@@ -58,11 +64,12 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     from stages.archive import write_zip
     from stages.package import contents, results
     from stages.package.document import render
+    from stages.package.measured import Facts
     from stages.package.overlays import overlays
     from stages.package.report import compose
 
     params, package = ctx.params, ctx.params.package
-    measured = unit.facts["measured"]
+    facts = Facts(**unit.facts)
     found = results.read(ctx.trees)
     made = contents.models(ctx.trees)
 
@@ -74,7 +81,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     document = compose(
         params,
         found,
-        measured,
+        facts,
         pictures=tuple(pictures),
         inputs=unit.inputs,
         models=contents.digests(made),
@@ -83,9 +90,8 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
 
     ctx.say("writing the archive", 0.8)
     bundle = contents.config(params, found, ctx.trees)
-    parameters = measured.get("parameters") or params.model_dump(mode="json", by_alias=True)
     members = contents.whole(
-        params, found, made, bundle=bundle, report=report, parameters=parameters
+        params, found, made, bundle=bundle, report=report, parameters=facts.parameters
     )
     write_zip(ctx.out / archive_name(params), members.items())
     (ctx.out / REPORT).write_bytes(report)

@@ -40,7 +40,7 @@ def verify_bundle(bundle: Path, evidence: Path, public_key: Path) -> dict[str, A
         WrongUse: the public key cannot be read.
     """
     from audit.evidence import verify
-    from audit.keys import load_public
+    from audit.public_keys import load_public
 
     try:
         check_archive(bundle)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.canonical import canonical_json
 from audit.errors import Refused, Unreadable
@@ -36,8 +38,17 @@ class _Clock:
         return round(self._last - last, 3)
 
 
-def run_variants(tree: Path, params: Parameters, out: Path, say: Say) -> Outcome:
+def run_variants(
+    tree: Path, params: Parameters, out: Path, say: Say, *, workers: int = 0
+) -> Outcome:
     """Train everything that `train.variants` names.
+
+    Args:
+        tree: the cohort.
+        params: of the stage.
+        out: the unit's folder.
+        say: progress.
+        workers: processes that draw patches; they decide no bit.
 
     Raises:
         Refused: TRN-8.
@@ -55,6 +66,7 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say) -> Outcome
     training = [s for s in samples if s.case.split == "train" and s.labels is not None]
     validation = [s for s in samples if s.case.split == "validation" and s.labels is not None]
     _check_enough(training, validation, params)
+    _write_preprocessing(out / "preprocessing.parquet", samples)
     images = [s for s in samples if s.case.split in ("train", "unlabeled")]  # TRN-2
     ways = {name: WAYS[name] for name in params.train.variants}
     pretrains = any(way.start == "pretrained" for way in ways.values())
@@ -72,7 +84,7 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say) -> Outcome
     backbone = None
     if pretrains:
         sources = [make_source(sample, params.task, labeled=False) for sample in images]
-        backbone, rows = pretrain(sources, params, progress.of("pre-training"))
+        backbone, rows = pretrain(sources, params, progress.of("pre-training"), workers=workers)
         save(backbone, out / "pretraining" / "model.safetensors")
         _write_history(out / "pretraining", rows)
         findings["pretraining"] = {"weights_sha256": rows[-1]["weights_sha256"]}
@@ -88,6 +100,7 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say) -> Outcome
             params,
             pretrained=backbone,
             say=progress.of(variant),
+            workers=workers,
         )
         folder = out / variant
         save(trained.module, folder / "model.safetensors")
@@ -129,12 +142,32 @@ def _check_enough(
         )
 
 
+def _write_preprocessing(path: Path, samples: Sequence[Sample]) -> None:
+    """What each series was when training began: digests of its prepared volume and labels."""
+    rows = [
+        {
+            "subject": sample.case.subject,
+            "series": sample.case.series,
+            "split": sample.case.split,
+            "image_sha256": _sha256(sample.prepared.array),
+            "labels_sha256": None if sample.labels is None else _sha256(sample.labels),
+        }
+        for sample in samples
+    ]
+    write_table(path, rows, dict.fromkeys(rows[0], "string"))
+
+
+def _sha256(array: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
 def _write_history(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     kinds = {
         "epoch": "int64",
         "loss": "double",
         "validation_dice": "double",
         "weights_sha256": "string",
+        "batches_sha256": "string",
     }
     columns = {name: kind for name, kind in kinds.items() if name in rows[0]}
     write_table(folder / "history.parquet", rows, columns)

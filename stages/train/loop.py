@@ -6,9 +6,10 @@ Isensee et al., Nature Methods 2021), gradients clipped to a norm.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
 
@@ -16,7 +17,19 @@ from audit.errors import Fault
 
 WEIGHT_DECAY = 1e-4
 CLIP_NORM = 12.0
-Batch = TypeVar("Batch")
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data."""
+
+    number: int
+    """From 1."""
+    loss: float
+    """Mean over batches."""
+    batches_sha256: str
+    """Of the bytes of every batch that the network saw, in their order."""
 
 
 def fit(
@@ -28,7 +41,7 @@ def fit(
     epochs: int,
     learning_rate: float,
     seed: int,
-) -> Iterator[tuple[int, float]]:
+) -> Iterator[Epoch]:
     """Train in place; between two epochs the caller may look at the module.
 
     Args:
@@ -42,7 +55,7 @@ def fit(
         seed: torch is seeded with it and the epoch (dropout).
 
     Yields:
-        epoch, and its mean loss over batches.
+        what each epoch was.
 
     Raises:
         Fault: a loss or a weight is not finite.
@@ -54,8 +67,10 @@ def fit(
         _set_modes(module)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * (1 - (epoch - 1) / epochs) ** 0.9
-        losses = []
+        losses, seen = [], hashlib.sha256()
         for batch in batches(epoch):
+            for tensor in batch:
+                seen.update(tensor.contiguous().numpy().data)
             loss = objective(module, batch)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
@@ -66,7 +81,7 @@ def fit(
             optimizer.step()
         if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
             raise _diverged(name, epoch, "weights")
-        yield epoch, math.fsum(losses) / len(losses)
+        yield Epoch(epoch, math.fsum(losses) / len(losses), seen.hexdigest())
 
 
 def _set_modes(module: torch.nn.Module) -> None:

@@ -1,7 +1,8 @@
 """Patches: from volumes in memory to batches, by seeds alone.
 
 Every random choice is drawn from a generator of its own, seeded by (seed, purpose, epoch, sample):
-nothing depends on the order in which patches are made, or by how many workers.
+nothing depends on the order in which patches are made, or by how many workers. A patch is computed
+by one thread, as PyTorch's workers do: how a machine parts an array over threads decides no bit.
 
 A patch is one resampling of its volume: crop, padding (with the volume's minimum, as in inference),
 shift, rotation and scale are one affine map. Left and right are never exchanged: anatomy is not
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from stages.channels import to_channels
 from stages.cohort import Sample
@@ -26,6 +29,7 @@ from stages.params import Task
 from stages.train.params import Augmentation, TrainParams
 
 Shape = tuple[int, int, int]
+Pair = tuple[torch.Tensor, torch.Tensor]
 SPATIAL_SHARE = 0.5  # of patches; the others stay as sharp as the images of inference
 
 
@@ -75,21 +79,71 @@ def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
 
 
 def batches(
-    sources: Sequence[Source], epoch: int, patch: Shape, train: TrainParams, seed: int
+    sources: Sequence[Source],
+    epoch: int,
+    patch: Shape,
+    train: TrainParams,
+    seed: int,
+    *,
+    workers: int = 0,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]]:
     """One epoch: every source once, in an order of the epoch's own.
+
+    Args:
+        sources: volumes.
+        epoch: from 1.
+        patch: voxels of a patch.
+        train: batch size and augmentation.
+        seed: of all choices.
+        workers: processes that draw ahead; 0 draws here. They decide no bit.
 
     Yields:
         images (batch, 1, *patch), targets (the same; zeros without labels), indices of the sources.
     """
     order = generator(seed, Purpose.ORDER, epoch).permutation(len(sources))
-    for start in range(0, len(order), train.batch):
-        chosen = tuple(int(index) for index in order[start : start + train.batch])
-        pairs = [
-            draw(sources[i], patch, train, generator(seed, Purpose.PATCH, epoch, i)) for i in chosen
-        ]
-        images, targets = (torch.cat(part) for part in zip(*pairs, strict=True))
-        yield images.contiguous(memory_format=torch.channels_last_3d), targets, chosen
+    chosen: list[list[int]] = [
+        order[start : start + train.batch].tolist() for start in range(0, len(order), train.batch)
+    ]
+    loader = DataLoader(
+        _Drawn(sources, epoch, patch, train, seed),
+        batch_sampler=chosen,
+        collate_fn=_join,
+        num_workers=workers,
+        generator=torch.Generator(),  # else it takes a number from torch's own
+    )
+    for indices, (images, targets) in zip(chosen, loader, strict=True):
+        yield images.contiguous(memory_format=torch.channels_last_3d), targets, tuple(indices)
+
+
+@dataclass(frozen=True)
+class _Drawn(Dataset[Pair]):
+    """The patches of one epoch, by source."""
+
+    sources: Sequence[Source]
+    epoch: int
+    patch: Shape
+    train: TrainParams
+    seed: int
+
+    def __getitem__(self, index: int) -> Pair:
+        random = generator(self.seed, Purpose.PATCH, self.epoch, index)
+        with _one_thread():
+            return draw(self.sources[index], self.patch, self.train, random)
+
+
+def _join(pairs: list[Pair]) -> Pair:
+    images, targets = zip(*pairs, strict=True)
+    return torch.cat(images), torch.cat(targets)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def draw(

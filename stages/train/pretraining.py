@@ -16,13 +16,15 @@ import torch
 from stages.network import build, weights_sha256
 from stages.train.loop import fit
 from stages.train.params import Parameters, Pretraining
-from stages.train.patches import Purpose, Shape, Source, batches, generator
-
-Pair = tuple[torch.Tensor, torch.Tensor]
+from stages.train.patches import Pair, Purpose, Shape, Source, batches, generator
 
 
 def pretrain(
-    sources: Sequence[Source], params: Parameters, say: Callable[[int, float], None]
+    sources: Sequence[Source],
+    params: Parameters,
+    say: Callable[[int, float], None],
+    *,
+    workers: int = 0,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a network of one output channel to restore what is hidden.
 
@@ -30,25 +32,33 @@ def pretrain(
         sources: images; their labels are not read.
         params: of the stage.
         say: told each epoch and its loss.
+        workers: processes that draw patches.
 
     Returns:
-        The network, and a row (epoch, loss, weights_sha256) an epoch.
+        The network, and a row (epoch, loss, weights_sha256, batches_sha256) an epoch.
     """
     seed, options = params.numerics.seed, params.train.pretraining
     torch.manual_seed(seed)
     module = build(params.network, 1)
     rows = []
-    for epoch, loss in fit(
+    for epoch in fit(
         module,
-        lambda epoch: _hidden(sources, epoch, params),
+        lambda epoch: _hidden(sources, epoch, params, workers),
         _restoration,
         name="pre-training",
         epochs=options.epochs,
         learning_rate=params.train.learning_rate,
         seed=seed,
     ):
-        rows.append({"epoch": epoch, "loss": loss, "weights_sha256": weights_sha256(module)})
-        say(epoch, loss)
+        rows.append(
+            {
+                "epoch": epoch.number,
+                "loss": epoch.loss,
+                "weights_sha256": weights_sha256(module),
+                "batches_sha256": epoch.batches_sha256,
+            }
+        )
+        say(epoch.number, epoch.loss)
     return module, rows
 
 
@@ -66,12 +76,12 @@ def mask(patch: Shape, options: Pretraining, random: np.random.Generator) -> tor
 
 
 def _hidden(
-    sources: Sequence[Source], epoch: int, params: Parameters
+    sources: Sequence[Source], epoch: int, params: Parameters, workers: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """An epoch's batches: images, and which of their voxels are hidden."""
     patch, seed = params.volume.patch, params.numerics.seed
     options = params.train.pretraining
-    for images, _, chosen in batches(sources, epoch, patch, params.train, seed):
+    for images, _, chosen in batches(sources, epoch, patch, params.train, seed, workers=workers):
         masks = [mask(patch, options, generator(seed, Purpose.MASK, epoch, i)) for i in chosen]
         yield images, torch.cat(masks)
 

@@ -7,8 +7,8 @@ takes it and trains everything.
 Rules:
 
 - TRN-1  Weights depend on data and parameters alone: the same bytes in another folder, process or
-         order of work, on the same class of machine. Every epoch's weights are in the history, by
-         digest.
+         order of work, on the same class of machine. Digests say where two trainings part: of the
+         prepared volumes (`preprocessing.parquet`), of every epoch's batches and weights (history).
 - TRN-2  No variant sees a test subject, and none is trained on a validation subject. Pre-training
          sees images of unlabeled and training subjects, never a label.
 - TRN-3  All variants have the same data, order, augmentation, epochs and loss.
@@ -38,12 +38,17 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
 
 
 def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
-    """Train all variants: `<variant>/model.safetensors`, `history.parquet`, `result.json`."""
+    """Train all variants: weights, history and result of each, and what they were trained on.
+
+    Writes `<variant>/model.safetensors`, `history.parquet`, `result.json`; `preprocessing.parquet`.
+    """
     from stages.network import pinned
     from stages.train.compare import run_variants
 
     with pinned(ctx.params.numerics):
-        return run_variants(ctx.trees[COHORT], ctx.params, ctx.out, ctx.say)
+        return run_variants(
+            ctx.trees[COHORT], ctx.params, ctx.out, ctx.say, workers=ctx.loader_workers
+        )
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:

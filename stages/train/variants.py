@@ -36,7 +36,7 @@ class Trained:
     module: torch.nn.Module
     """With the weights of the chosen epoch."""
     rows: list[dict[str, Any]]
-    """A row (epoch, loss, validation_dice, weights_sha256) an epoch."""
+    """A row (epoch, loss, validation_dice, weights_sha256, batches_sha256) an epoch."""
     result: dict[str, Any]
     """JSON: the chosen epoch, its Dice by structure, counts of parameters, digests."""
 
@@ -49,6 +49,7 @@ def train_variant(
     *,
     pretrained: torch.nn.Module | None,
     say: Callable[[int, float], None],
+    workers: int = 0,
 ) -> Trained:
     """Train one variant; the epoch of the highest validation Dice is chosen, the first of equals.
 
@@ -59,6 +60,7 @@ def train_variant(
         params: of the stage.
         pretrained: the network of one output channel, for ways that start from it.
         say: told each epoch and its loss.
+        workers: processes that draw patches.
     """
     seed, train, way = params.numerics.seed, params.train, WAYS[variant]
     torch.manual_seed(seed)
@@ -77,9 +79,9 @@ def train_variant(
     }
     rows: list[dict[str, Any]] = []
     best: dict[str, torch.Tensor] = {}
-    for epoch, loss in fit(
+    for epoch in fit(
         module,
-        lambda epoch: _pairs(sources, epoch, params),
+        lambda epoch: _pairs(sources, epoch, params, workers),
         _Objective(class_weights(sources, channels_count(params.task))),
         name=f"variant {variant}",
         epochs=train.epochs,
@@ -87,21 +89,27 @@ def train_variant(
         seed=seed,
     ):
         digest, score = weights_sha256(module), None
-        if epoch % train.validate_every == 0 or epoch == train.epochs:
+        if epoch.number % train.validate_every == 0 or epoch.number == train.epochs:
             structures = validate(module, validation, params)
             score = round(mean_dice(structures) or 0.0, 6)
             if not best or score > result["validation_dice"]:
                 best = {name: value.clone() for name, value in module.state_dict().items()}
                 result |= {
-                    "selected_epoch": epoch,
+                    "selected_epoch": epoch.number,
                     "validation_dice": score,
                     "structures": structures,
                     "weights_sha256": digest,
                 }
         rows.append(
-            {"epoch": epoch, "loss": loss, "validation_dice": score, "weights_sha256": digest}
+            {
+                "epoch": epoch.number,
+                "loss": epoch.loss,
+                "validation_dice": score,
+                "weights_sha256": digest,
+                "batches_sha256": epoch.batches_sha256,
+            }
         )
-        say(epoch, loss)
+        say(epoch.number, epoch.loss)
     module.load_state_dict(best)
     return Trained(module, rows, result)
 
@@ -141,10 +149,10 @@ def class_weights(sources: Sequence[Source], channels: int) -> torch.Tensor:
 
 
 def _pairs(
-    sources: Sequence[Source], epoch: int, params: Parameters
+    sources: Sequence[Source], epoch: int, params: Parameters, workers: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     patch, seed = params.volume.patch, params.numerics.seed
-    for images, targets, _ in batches(sources, epoch, patch, params.train, seed):
+    for images, targets, _ in batches(sources, epoch, patch, params.train, seed, workers=workers):
         yield images, targets
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
 from audit.ledger import Ledger
+from audit.place import Place
 from audit.statement import event, statement
 
 ORIGIN = "kette/test"
@@ -48,14 +49,22 @@ def new_signer() -> Signer:
     return CryptoSigner.generate_ed25519()
 
 
+def put(index: int, key_record: int | None = 0, origin: str = ORIGIN) -> Place:
+    """A place as the ledger gives it, at a time that no record here is behind."""
+    return Place(origin, index, "2099-01-01T00:00:00.000000Z", key_record)
+
+
 def keys_of(*signers: Signer) -> dict[str, Key]:
     return {signer.public_key.keyid: signer.public_key for signer in signers}
 
 
-def new_ledger(folder: Path, signer: Signer, sizes: tuple[int, ...] = (3, 1, 2)) -> Ledger:
-    """Batches of these sizes, each of different records, with a checkpoint over all."""
+def new_ledger(folder: Path, signer: Signer, sizes: tuple[int, ...] = (2, 1, 2)) -> Ledger:
+    """Batches of these sizes, each of different records, with a checkpoint over all.
+
+    Record 0, in the first batch too, enrolls the key; record n is `stage_run(n)`.
+    """
     ledger = Ledger(folder, ORIGIN)
-    number = 0
+    number = 1
     for size in sizes:
         ledger.append([stage_run(number + step) for step in range(size)], signer)
         number += size

@@ -94,6 +94,25 @@ def test_an_origin_that_a_note_does_not_allow_is_refused(origin: str) -> None:
         sign_checkpoint(Checkpoint(origin, 0, bytes(32)), SIGNER)
 
 
+@pytest.mark.rule("CHK-3")
+def test_a_note_signed_with_ecdsa_opens_and_no_changed_bit_does() -> None:
+    signer = CryptoSigner.generate_ecdsa()
+    note = sign_checkpoint(CHECKPOINT, signer)
+    assert open_checkpoint(note, ORIGIN, KEYS | keys_of(signer)) == CHECKPOINT
+    for bit in range(8 * len(note)):
+        changed = bytearray(note)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(Refused):
+            open_checkpoint(bytes(changed), ORIGIN, keys_of(signer))
+
+
+@pytest.mark.rule("CHK-3")
+def test_the_hash_of_an_ecdsa_key_is_of_its_der_alone_as_c2sp_says() -> None:
+    public = CryptoSigner.generate_ecdsa().public_key
+    body = "".join(public.keyval["public"].splitlines()[1:-1])
+    assert key_hash(ORIGIN, public) == hashlib.sha256(base64.b64decode(body)).digest()[:4]
+
+
 def test_a_key_of_another_type_cannot_sign_a_checkpoint() -> None:
-    with pytest.raises(WrongUse, match="Ed25519"):
-        sign_checkpoint(CHECKPOINT, CryptoSigner.generate_ecdsa())
+    with pytest.raises(WrongUse, match="Ed25519 or ECDSA P-256"):
+        sign_checkpoint(CHECKPOINT, CryptoSigner.generate_rsa())

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from helpers_audit import keys_of, look, new_signer, stage_run
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib.dsse import Envelope
 
 from audit import envelope
 from audit.canonical import canonical_json
@@ -155,7 +156,7 @@ def test_a_foreign_key_is_refused_under_its_own_and_under_a_borrowed_id() -> Non
 
 def test_a_signed_payload_that_is_no_canonical_statement_is_refused() -> None:
     for payload in (b"{}", b"[]", b"x", canonical_json(look()) + b" ", b'{"a":1,"a":1}'):
-        wrapped = envelope.Envelope(payload, envelope.PAYLOAD_TYPE, {})
+        wrapped = Envelope(payload, envelope.PAYLOAD_TYPE, {})
         wrapped.sign(SIGNER)
         with pytest.raises(Refused, match="payload"):
             open_envelope(canonical_json(wrapped.to_dict()), KEYS)

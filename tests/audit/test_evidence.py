@@ -1,21 +1,22 @@
 """A release's evidence verifies with a public key alone, and no byte of it can change."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_audit import ORIGIN, files_of, keys_of, look, new_signer, sha, stage_run
+from helpers_audit import ORIGIN, files_of, keys_of, look, new_signer, put, sha, stage_run
 
 from audit import evidence
-from audit.checkpoint import Checkpoint, sign_checkpoint
+from audit.canonical import canonical_json
+from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.envelope import sign
 from audit.errors import Refused, WrongUse
 from audit.keys import public_pem
 from audit.layout import batch_path
 from audit.ledger import Ledger
-from audit.merkle import Tree, leaf_hash
 from audit.place import placed
 
 SIGNER = new_signer()
@@ -23,8 +24,7 @@ KEYS = keys_of(SIGNER)
 BUNDLE = sha(500)
 GATE = {"checks": [{"rule": "PKG-1", "verdict": "passed"}]}
 
-CHAIN: list[dict[str, Any]] = [
-    look(),
+CHAIN: list[dict[str, Any]] = [  # record 0 enrolls the key
     stage_run(
         subjects=[("ingest/s-1", sha(1))], stage="ingest", unit="s-1", inputs={"source/1": sha(99)}
     ),
@@ -51,6 +51,7 @@ CHAIN: list[dict[str, Any]] = [
     ),
 ]
 INDEXES = [1, 3, 4, 5]
+Json = dict[str, Any]
 
 
 def make(folder: Path, chain: list[dict[str, Any]], indexes: list[int] = INDEXES) -> Path:
@@ -75,7 +76,7 @@ def check(folder: Path, bundle: str = BUNDLE) -> evidence.EvidenceCheck:
 def test_what_was_exported_verifies_away_from_the_ledger(exported: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "ledger")
     moved = exported.rename(tmp_path / "elsewhere")
-    assert check(moved) == evidence.EvidenceCheck(ok=True, records=4)
+    assert check(moved) == evidence.EvidenceCheck(ok=True, records=5)
 
 
 @pytest.mark.rule("EVD-1")
@@ -103,49 +104,64 @@ def test_another_archive_is_not_the_chains(exported: Path) -> None:
     assert check(exported, sha(1)).first_bad == "bundle"  # a subject, but of another stage
 
 
-def _lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
+def _proof(change: Callable[[Json], object]) -> Callable[[Path], None]:
     def tamper(folder: Path) -> None:
-        path = folder / evidence.RECORDS
-        path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+        path = folder / evidence.PROOF
+        proof = json.loads(path.read_bytes())
+        change(proof)
+        path.write_bytes(canonical_json(proof))
 
     return tamper
 
 
-def _forged(folder: Path) -> None:
+def _records(change: Callable[[list[Json]], list[Json]]) -> Callable[[Path], None]:
+    return _proof(lambda proof: proof.update(records=change(proof["records"])))
+
+
+def _forged(proof: Json) -> None:
     """A record that the key signed, but that the ledger never held."""
-    lines = (folder / evidence.RECORDS).read_bytes().splitlines(keepends=True)
-    statement = CHAIN[3] | {"subject": [{"name": "ingest", "digest": {"sha256": sha(2)}}] * 2}
-    lines[1] = sign(placed(statement, ORIGIN, 3), SIGNER) + b"\n"
-    (folder / evidence.RECORDS).write_bytes(b"".join(lines))
+    statement = CHAIN[2] | {"subject": [{"name": "ingest", "digest": {"sha256": sha(2)}}] * 2}
+    proof["records"][2]["envelope"] = sign(placed(statement, put(3)), SIGNER).decode()
 
 
-def _another_origin(folder: Path) -> None:
-    tree = Tree()
-    data = (folder / evidence.LEAVES).read_bytes()
-    for start in range(0, len(data), 32):
-        tree.append(data[start : start + 32])
-    note = sign_checkpoint(Checkpoint("kette/other", tree.size, tree.root()), SIGNER)
-    (folder / evidence.CHECKPOINT).write_bytes(note)
+def _another_origin(proof: Json) -> None:
+    root = open_checkpoint(proof["checkpoint"].encode(), ORIGIN, KEYS).root
+    note = sign_checkpoint(Checkpoint("kette/other", 6, root), SIGNER)
+    proof["checkpoint"] = note.decode()
 
 
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
-        pytest.param(_lines(lambda lines: lines[1:]), "record 3", id="first left out"),
+        pytest.param(_records(lambda rs: rs[1:]), "record 1", id="enrolment left out"),
+        pytest.param(_records(lambda rs: [rs[0], *rs[2:]]), "record 3", id="first left out"),
+        pytest.param(_records(lambda rs: [*rs[:2], *rs[3:]]), "record 4", id="middle left out"),
+        pytest.param(_records(lambda rs: rs[:4]), "bundle", id="last left out"),
+        pytest.param(_records(lambda rs: rs[::-1]), "record 5", id="reversed"),
+        pytest.param(_records(lambda rs: [rs[0], *rs]), "record 0", id="doubled"),
+        pytest.param(_records(lambda rs: []), "proof", id="emptied"),
         pytest.param(
-            _lines(lambda lines: [lines[0], *lines[2:]]), "record 4", id="middle left out"
+            _records(lambda rs: [*rs[:4], rs[4] | {"path": rs[4]["path"][1:]}]),
+            "record 5",
+            id="path cut",
         ),
-        pytest.param(_lines(lambda lines: lines[:3]), "bundle", id="last left out"),
-        pytest.param(_lines(lambda lines: lines[::-1]), "record 4", id="reversed"),
-        pytest.param(_lines(lambda lines: [lines[0], *lines]), "record 1", id="doubled"),
-        pytest.param(_lines(lambda lines: []), "bundle", id="emptied"),
         pytest.param(
-            _lines(lambda lines: [*lines, b"x" * 5_000_000]), "record after 5", id="long line"
+            _records(lambda rs: [*rs[:4], rs[4] | {"path": [*rs[4]["path"], sha(0)]}]),
+            "record 5",
+            id="path longer",
         ),
-        pytest.param(_forged, "record 3", id="not in the ledger"),
-        pytest.param(_another_origin, "record after -1", id="another ledger"),
+        pytest.param(_records(lambda rs: [rs[0], rs[1] | {"more": 1}]), "proof", id="extra field"),
+        pytest.param(_proof(lambda proof: proof.update(more=1)), "proof", id="extra part"),
+        pytest.param(_proof(lambda proof: proof.update(format="x")), "proof", id="other format"),
+        pytest.param(_proof(_forged), "record 3", id="not in the ledger"),
+        pytest.param(_proof(_another_origin), "record 0", id="another ledger"),
         pytest.param(
-            lambda folder: (folder / evidence.LEAVES).write_bytes(b""), "file leaves.bin", id="cut"
+            lambda folder: (folder / evidence.PROOF).write_bytes(b""), "proof", id="emptied file"
+        ),
+        pytest.param(
+            lambda folder: (folder / evidence.PROOF).write_bytes(b"[" * 100_000),
+            "proof",
+            id="depth",
         ),
         pytest.param(lambda folder: (folder / "x").touch(), "file x", id="stray file"),
         pytest.param(lambda folder: (folder / "x").mkdir(), "file x", id="stray folder"),
@@ -160,7 +176,7 @@ def _another_origin(folder: Path) -> None:
             pytest.param(
                 lambda folder, name=name: (folder / name).unlink(), f"file {name}", id=f"no {name}"
             )
-            for name in ("records.jsonl", "leaves.bin", "checkpoint", "signer.pub")
+            for name in ("proof.json", "signer.pub")
         ),
     ],
 )
@@ -203,7 +219,7 @@ def test_evidence_of_a_refused_gate_does_not_verify(tmp_path: Path) -> None:
         inputs={"ingest/s-1": sha(1)},
         gate=gate,
     )
-    folder = make(tmp_path, [*CHAIN[:3], refused, *CHAIN[4:]])
+    folder = make(tmp_path, [*CHAIN[:2], refused, *CHAIN[3:]])
     found = check(folder)
     assert (found.first_bad, found.reason) == ("record 3", "Its gate refused.")
 
@@ -221,12 +237,18 @@ def test_a_ledger_that_does_not_hold_is_not_exported(tmp_path: Path, exported: P
     ledger = Ledger(tmp_path / "ledger", ORIGIN)
     path = batch_path(ledger.folder, 0)
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[2] = sign(placed(stage_run(6), ORIGIN, 2), SIGNER) + b"\n"
+    lines[3] = sign(placed(stage_run(6), put(3)), SIGNER) + b"\n"
     path.write_bytes(b"".join(lines))
-    with pytest.raises(Refused, match="not those of its checkpoint"):
+    with pytest.raises(Refused, match="Record 3 does not hold"):
         evidence.export(ledger, INDEXES, tmp_path / "new", tmp_path / "signer.pub")
 
 
-def test_the_leaves_are_the_hashes_of_the_ledgers_envelopes(tmp_path: Path, exported: Path) -> None:
-    raws = [raw for _, raw in Ledger(tmp_path / "ledger", ORIGIN).read()][:6]
-    assert (exported / evidence.LEAVES).read_bytes() == b"".join(map(leaf_hash, raws))
+def test_a_key_that_the_checkpoint_does_not_lead_to_is_no_evidence(
+    tmp_path: Path, exported: Path
+) -> None:
+    (tmp_path / "other.pub").write_bytes(public_pem(new_signer().public_key))
+    with pytest.raises(Refused, match="Checkpoint does not hold"):
+        evidence.export(
+            Ledger(tmp_path / "ledger", ORIGIN), INDEXES, tmp_path / "new", tmp_path / "other.pub"
+        )
+    assert not (tmp_path / "new").exists()

@@ -5,13 +5,28 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from helpers_audit import new_signer
 from securesystemslib.signer import CryptoSigner
 
 from audit.errors import Refused, WrongUse
-from audit.keys import PRIVATE, PUBLIC, load_or_create_signer, load_public, public_keys, public_pem
+from audit.keys import (
+    PRIVATE,
+    PUBLIC,
+    load_or_create_signer,
+    load_public,
+    public_keys,
+    public_pem,
+)
+from audit.slots import Slot, fill
 
 
 @pytest.fixture
@@ -24,7 +39,7 @@ def test_a_new_key_is_for_its_owner_alone(keys: Path) -> None:
     load_or_create_signer(keys)
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
     assert stat.S_IMODE((keys / PRIVATE).stat().st_mode) == 0o600
-    assert sorted(path.name for path in keys.iterdir()) == [PRIVATE, PUBLIC]
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PRIVATE, PUBLIC]
     assert (keys / PRIVATE).read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
 
 
@@ -62,6 +77,32 @@ def test_a_lost_public_key_is_written_again(keys: Path) -> None:
     assert load_public(keys / PUBLIC) == signer.public_key
 
 
+@pytest.mark.rule("SIG-2")
+def test_a_lost_private_key_is_told_and_no_other_takes_its_place(keys: Path) -> None:
+    load_or_create_signer(keys)
+    (keys / PRIVATE).unlink()
+    with pytest.raises(WrongUse, match="cannot be read"):
+        load_or_create_signer(keys)
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PUBLIC]
+
+
+def test_a_role_may_have_a_key_of_its_own(keys: Path) -> None:
+    one = load_or_create_signer(keys)
+    own = fill(Slot(keys, "releaser"))
+    assert load_or_create_signer(keys, role="releaser").public_key == own.public_key
+    assert load_or_create_signer(keys, role="reviewer").public_key == one.public_key
+    assert load_or_create_signer(keys).public_key == one.public_key != own.public_key
+    assert set(public_keys(keys)) == {one.public_key.keyid, own.public_key.keyid}
+
+
+@pytest.mark.rule("SIG-5")
+def test_nothing_is_signed_with_a_slot_whose_key_is_being_replaced(keys: Path) -> None:
+    load_or_create_signer(keys)
+    fill(Slot(keys, "signer").next)
+    with pytest.raises(WrongUse, match="being replaced"):
+        load_or_create_signer(keys)
+
+
 def _create(keys: Path, ready: object) -> None:
     ready.wait()  # type: ignore[attr-defined]
     load_or_create_signer(keys)
@@ -77,7 +118,7 @@ def test_processes_that_create_at_once_get_one_key(keys: Path) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert sorted(path.name for path in keys.iterdir()) == [PRIVATE, PUBLIC]
+    assert sorted(path.name for path in keys.iterdir()) == [".lock", PRIVATE, PUBLIC]
     load_or_create_signer(keys)
 
 
@@ -103,18 +144,29 @@ def test_a_uri_that_no_signer_knows_is_a_clear_error(keys: Path) -> None:
         load_or_create_signer(keys, "unknown:x")
 
 
-@pytest.mark.parametrize("content", [b"", b"no key", CryptoSigner.generate_ecdsa().private_bytes])
-def test_a_file_that_is_no_ed25519_key_is_a_clear_error(keys: Path, content: bytes) -> None:
+P384 = generate_ec_key(SECP384R1())
+OTHERS = (
+    CryptoSigner.generate_rsa().private_bytes,
+    P384.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", *OTHERS])
+def test_a_file_that_is_no_key_of_ours_is_a_clear_error(keys: Path, content: bytes) -> None:
     load_or_create_signer(keys)
     (keys / PRIVATE).write_bytes(content)
     with pytest.raises(WrongUse):
         load_or_create_signer(keys)
 
 
-def test_a_public_file_that_is_no_ed25519_key_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_public_file_that_is_no_key_of_ours_is_a_clear_error(tmp_path: Path) -> None:
     rsa = generate_private_key(65537, 1024).public_key()  # noqa: S505 - its size does not matter
     path = tmp_path / "other.pub"
-    for content in (b"", rsa.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)):
+    for content in (
+        b"",
+        rsa.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        P384.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    ):
         path.write_bytes(content)
         with pytest.raises(WrongUse):
             public_keys(tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers_project import Project, make
+from helpers_rebuild import Released, release
 
 from stages.phantom.cohort import generate
 
@@ -22,3 +23,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, cohort: Path) -> Project:
     """A micro project that has not run yet."""
     return make(tmp_path, cohort)
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Released:
+    """The release of a micro project; rebuild it in twins and clones, and leave it alone."""
+    return release(tmp_path_factory.mktemp("released"), cohort)

@@ -99,6 +99,7 @@ def test_an_existing_repository_and_its_files_are_kept(tmp_path):
     (folder / ".gitignore").write_text("*.log\n/data\n")
     create(folder, "lungs")
     assert (folder / ".gitignore").read_text() == (
-        "*.log\n/data\n/.kette/\n/releases/candidate/\n/releases/.candidate.*\n"
+        "*.log\n/data\n/.kette/\n"
+        "/releases/?*/\n!/releases/environments/\n/releases/environments/?*/\n"
     )
     assert not (folder / ".git").exists()

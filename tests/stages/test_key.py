@@ -16,13 +16,13 @@ def tree(tmp_path, monkeypatch):
     root = tmp_path / "stages"
     shutil.copytree(Path(keys.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(keys, "ROOT", root)
-    keys.code_digest.cache_clear()
+    keys.code_files.cache_clear()
     yield root
-    keys.code_digest.cache_clear()
+    keys.code_files.cache_clear()
 
 
 def _digests() -> dict[str, str]:
-    keys.code_digest.cache_clear()
+    keys.code_files.cache_clear()
     return {name: keys.code_digest(name) for name in ("ingest", "train", "package")}
 
 

@@ -20,7 +20,17 @@ from stages.package.params import Parameters
 from stages.package.stage import STAGE
 from stages.segmentation import write_labels
 from stages.series import read_series
-from stages.stage import MergeContext, Outcome, PlanContext, RunContext, Unit, Upstream
+from stages.stage import (
+    Check,
+    Gate,
+    MergeContext,
+    Outcome,
+    PlanContext,
+    RunContext,
+    Unit,
+    Upstream,
+    Verdict,
+)
 from stages.table import write_table
 
 SHAPE = (20, 40, 40)
@@ -83,22 +93,9 @@ def parameters(**package: Any) -> Parameters:
 
 
 MEASURED: dict[str, Any] = {
-    "ingest": {"gate": {"checks": []}},
-    "train": {
-        "seconds": {"scratch": 12.5, "finetuned": 11.25},
-        "gate": {
-            "checks": [
-                {
-                    "rule": "TRN-6",
-                    "figure": "mean validation Dice 0.900",
-                    "limit": "at least 0.5 (train.min_dice)",
-                    "verdict": "passed",
-                    "remedy": "",
-                }
-            ]
-        },
-    },
-    "assess": {"looks": 2, "gate": {"checks": []}},
+    "ingest": {},
+    "train": {"seconds": {"scratch": 12.5, "finetuned": 11.25}},
+    "assess": {"looks": 2},
     "optimize": {
         "latency_s": {
             name: {"median": value, "fastest": value, "slowest": value, "runs": 5}
@@ -106,10 +103,22 @@ MEASURED: dict[str, Any] = {
         },
         "patch": [16, 32, 32],
         "threads": 1,
-        "gate": {"checks": []},
     },
-    "parameters": {"assess": {"confidence": 0.9}, "package": {"version": "1.2.3"}},
 }
+GATES = {
+    "ingest": Gate(),
+    "train": Gate(
+        checks=(
+            Check(
+                rule="TRN-6",
+                figure="mean validation Dice 0.900",
+                limit="at least 0.5 (train.min_dice)",
+                verdict=Verdict.PASSED,
+            ),
+        )
+    ),
+}
+RESOLVED: dict[str, Any] = {"assess": {"confidence": 0.9}, "package": {"version": "1.2.3"}}
 
 
 def write_trees(root: Path) -> dict[str, Path]:
@@ -148,7 +157,8 @@ def plan_of(trees: dict[str, Path], params: Parameters, measured: dict[str, Any]
         )
         for stage in STAGE.after
     }
-    (unit,) = STAGE.plan(PlanContext(params, upstream, measured=measured)).units
+    context = PlanContext(params, upstream, measured=measured, gates=GATES, resolved=RESOLVED)
+    (unit,) = STAGE.plan(context).units
     return unit
 
 

@@ -12,7 +12,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers_package import HOSTILE, MEASURED, parameters, plan_of, run_stage, write_trees
+from helpers_package import (
+    HOSTILE,
+    MEASURED,
+    RESOLVED,
+    parameters,
+    plan_of,
+    run_stage,
+    write_trees,
+)
 from pydantic import ValidationError
 
 from stages.artifact import Manifest, digest_file
@@ -169,7 +177,7 @@ def test_the_configuration_is_what_inference_reads(members: dict[str, bytes]) ->
 
 
 def test_all_resolved_parameters_stand_in_the_archive(members: dict[str, bytes]) -> None:
-    assert json.loads(members["docs/params.json"]) == MEASURED["parameters"]
+    assert json.loads(members["docs/params.json"]) == RESOLVED
 
 
 def test_the_license_is_the_projects_own(members: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers_package import HOSTILE, MEASURED
+from helpers_package import HOSTILE, MEASURED, RESOLVED
 
 from stages.package import charts, measured, sbom
 from stages.package.document import SVG, Document, Figure, Section, Tile, render, show, table
@@ -263,12 +263,13 @@ def test_results_are_spread_from_worst_to_best() -> None:
 
 
 def test_what_was_measured_is_read() -> None:
-    assert measured.looks(MEASURED) == 2
-    assert measured.looks({}) is None
-    assert list(measured.latencies(MEASURED)) == ["openvino-cpu", "onnxruntime-cpu", "pytorch"]
-    assert [check["rule"] for check in measured.gates(MEASURED)] == ["TRN-6"]
-    assert {"stage": "train", "what": "seconds scratch", "value": "12.5"} in measured.timings(
-        MEASURED
-    )
-    shown = {row["what"].partition(" ")[0] for row in measured.timings(MEASURED)}
-    assert shown == {"seconds", "latency_s", "patch", "threads"}
+    facts = measured.Facts(MEASURED, (), RESOLVED)
+    assert measured.looks(facts) == 2
+    assert measured.looks(measured.Facts()) is None
+    assert measured.interval_name(facts) == "90 % CI"
+    assert list(measured.latencies(facts)) == ["openvino-cpu", "onnxruntime-cpu", "pytorch"]
+    shown = measured.timings(facts)
+    assert {"stage": "train", "what": "seconds scratch", "value": "12.5"} in shown
+    assert {row["what"].partition(" ")[0] for row in shown} == {
+        "seconds", "latency_s", "patch", "threads",
+    }  # fmt: skip

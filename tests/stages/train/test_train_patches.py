@@ -126,3 +126,19 @@ def test_masks_hide_the_declared_share_in_whole_blocks(ratio: float, block: int)
         assert set(blocks.float().mean(dim=(3, 4, 5)).unique().tolist()) <= {0.0, 1.0}
     other = mask(PATCH, options, np.random.default_rng(1))
     assert not torch.equal(hidden, other)
+
+
+@pytest.mark.rule("TRN-1")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_draw_ahead_change_no_bit(workers: int) -> None:
+    sources = [_source(seed=seed) for seed in range(5)]
+    train = TrainParams(batch=2)
+    state = torch.random.get_rng_state()
+    here = list(batches(sources, 3, PATCH, train, 7))
+    there = list(batches(sources, 3, PATCH, train, 7, workers=workers))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [indices for *_, indices in there] == [indices for *_, indices in here]
+    for (image, target, _), (other, wanted, _) in zip(there, here, strict=True):
+        assert torch.equal(image, other)
+        assert torch.equal(target, wanted)
+        assert image.stride() == other.stride()

@@ -84,6 +84,25 @@ def test_every_variant_leaves_weights_history_and_result(trained: tuple[Path, Ou
     }  # fmt: skip
 
 
+@pytest.mark.rule("TRN-1")
+@pytest.mark.rule("TRN-3")
+def test_digests_say_what_was_trained_on(trained: tuple[Path, Outcome], cohort: Path) -> None:
+    out, _ = trained
+    prepared = read_table(out / "preprocessing.parquet")
+    assert len(prepared) == 7  # every series but the test's and the excluded
+    assert len({row["image_sha256"] for row in prepared}) == 7
+    for row in prepared:
+        assert (row["labels_sha256"] is None) == (row["split"] == "unlabeled")
+    histories = {
+        name: [row["batches_sha256"] for row in read_table(out / name / "history.parquet")]
+        for name in ("scratch", "frozen", "finetuned", "pretraining")
+    }
+    assert histories["scratch"] == histories["frozen"] == histories["finetuned"]
+    assert len({*histories["scratch"], *histories["pretraining"]}) == sum(
+        map(len, (histories["scratch"], histories["pretraining"]))
+    )
+
+
 @pytest.mark.rule("TRN-2")
 def test_only_the_splits_that_training_may_see_are_read(cohort: Path, tmp_path: Path) -> None:
     copy = tmp_path / "cohort"

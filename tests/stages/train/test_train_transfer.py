@@ -18,6 +18,7 @@ from stages.train.variants import class_weights
 from stages.train.ways import WAYS
 
 PATCH = (8, 16, 16)
+ONES = (torch.ones(1, 1), torch.ones(1, 1))
 HEAD = ("conv_final.2.conv.bias", "conv_final.2.conv.weight")
 
 
@@ -75,14 +76,16 @@ def test_frozen_layers_keep_weights_and_running_statistics() -> None:
     batch = torch.randn((2, 1, *PATCH), generator=random)
     steps = fit(
         module,
-        lambda epoch: [batch],
-        lambda made, images: made(images).square().mean(),
+        lambda epoch: [(batch, batch)],
+        lambda made, pair: made(pair[0]).square().mean(),
         name="x",
         epochs=2,
         learning_rate=0.01,
         seed=0,
     )
-    assert [epoch for epoch, _ in steps] == [1, 2]
+    first, second = steps
+    assert (first.number, second.number) == (1, 2)
+    assert first.batches_sha256 == second.batches_sha256
     changed = {
         name for name, value in module.state_dict().items() if not torch.equal(value, before[name])
     }
@@ -99,8 +102,8 @@ def test_a_loss_that_is_not_finite_stops_training_with_a_remedy(value: float) ->
         list(
             fit(
                 module,
-                lambda epoch: [torch.ones(1, 1)],
-                lambda made, batch: made(batch).sum() * value,
+                lambda epoch: [ONES],
+                lambda made, batch: made(batch[0]).sum() * value,
                 name="variant scratch",
                 epochs=3,
                 learning_rate=0.1,
@@ -117,8 +120,8 @@ def test_weights_that_explode_stop_training_even_after_the_last_loss() -> None:
         list(
             fit(
                 module,
-                lambda epoch: [torch.ones(1, 1)],
-                lambda made, batch: made(batch).sum(),
+                lambda epoch: [ONES],
+                lambda made, batch: made(batch[0]).sum(),
                 name="x",
                 epochs=1,
                 learning_rate=1e39,
@@ -144,11 +147,11 @@ def test_the_learning_rate_falls_and_the_loss_too() -> None:
     inputs = torch.randn(16, 4)
     wanted = inputs.sum(dim=1, keepdim=True)
     losses = [
-        loss
-        for _, loss in fit(
+        epoch.loss
+        for epoch in fit(
             module,
-            lambda epoch: [inputs],
-            lambda made, batch: (made(batch) - wanted).square().mean(),
+            lambda epoch: [(inputs, wanted)],
+            lambda made, batch: (made(batch[0]) - batch[1]).square().mean(),
             name="x",
             epochs=60,
             learning_rate=0.1,

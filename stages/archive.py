@@ -38,6 +38,7 @@ _SMALL = 16 * 1024 * 1024
 _STEP = 64 * 1024 * 1024
 """Bytes that are reserved ahead of what is written, at most."""
 _HEADER = 1024
+_PIECE = 1024 * 1024
 _REMEDY = "Pack the folder again with a common zip program, or give the folder itself."
 
 
@@ -74,7 +75,7 @@ class ZipWriter:
             self._zip.close()
             self._file.truncate()  # what was reserved and not needed
 
-    def add(self, name: str, *pieces: bytes | memoryview) -> None:
+    def add(self, name: str, *pieces: bytes | bytearray | memoryview) -> None:
         """Append one entry, its content in pieces, none of which is copied.
 
         Raises:
@@ -125,6 +126,8 @@ class ZipReader:
             raise
         self.names = [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
         """Names of the files, in the archive's own order; folders are passed over."""
+        self.sizes = {entry.filename: entry.file_size for entry in self._zip.infolist()}
+        """Name → bytes, unpacked; no more are ever read."""
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +148,16 @@ class ZipReader:
         """
         with _faults():
             return self._zip.read(name)
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """An entry's bytes, piece by piece.
+
+        Raises:
+            Unreadable: as `read`, when the end is reached.
+        """
+        with _faults(), self._zip.open(name) as file:
+            while piece := file.read(_PIECE):
+                yield piece
 
 
 def read_zip(path: Path, *, limit_bytes: int, limit_entries: int) -> Iterator[tuple[str, bytes]]:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED: Final = 0xFFFFFFFF
@@ -75,10 +75,10 @@ def scan(data: Buffer, at: int, syntax: Syntax, limits: Limits, last: int = UNDE
     walk = _Walk(data, little=syntax.little, limits=limits)
     size, previous = len(data), -1
     while at < size:
+        if found.pixels and _is_padding(data, at):
+            break
         element, undefined = walk.head(at, size, explicit=syntax.explicit)
         tag, vr, _, value, stop = element
-        if tag == 0 and found.elements and not any(data[at:]):  # padded with zeros
-            break
         if tag <= previous:  # PS3.5 Section 7.1: ascending, each once
             raise Quarantined(Reason.CORRUPT)
         if tag > last:
@@ -97,6 +97,11 @@ def scan(data: Buffer, at: int, syntax: Syntax, limits: Limits, last: int = UNDE
         at = stop
     found.stop = at
     return found
+
+
+def _is_padding(data: Buffer, at: int) -> bool:
+    """Whether a file ends in zeros from offset `at`."""
+    return not any(data[at : at + 8]) and not bytes(data[at:]).strip(b"\0")
 
 
 def fragments(data: Buffer, at: int, limits: Limits) -> list[Element]:

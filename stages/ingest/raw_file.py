@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,6 +41,7 @@ ENCAPSULATED: Final = {
 }
 """Transfer syntax → family of codestream, of those that permissively licensed decoders read."""
 _TRANSFER_SYNTAX: Final = 0x0010
+_PIECE: Final = 2**20
 _LONG: Final = (b"OB", b"UN", b"OW", b"SQ", b"UT")
 
 
@@ -98,18 +100,34 @@ def open_file(data: Buffer, limits: Limits) -> RawFile:
     return RawFile(data, at, uid, NATIVE[uid])
 
 
-def inflate(data: Buffer, limit: int) -> bytes:
-    """Inflate a data set of at most `limit` bytes.
+def inflate(data: Buffer, limit: int) -> bytearray:
+    """Inflate a data set of at most `limit` bytes; it is measured before there is room for it.
 
     Raises:
         Quarantined: more bytes, or damaged.
     """
+    size = 0
+    for piece in _inflated(data):
+        size += len(piece)
+        if size > limit:
+            raise Quarantined(Reason.TOO_LARGE)
+    whole, at = bytearray(size), 0
+    for piece in _inflated(data):
+        whole[at : at + len(piece)] = piece
+        at += len(piece)
+    return whole
+
+
+def _inflated(data: Buffer) -> Iterator[bytes]:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = stream.decompress(data, max(limit, 1))
+        for start in range(0, len(data), _PIECE):
+            left: Buffer = data[start : start + _PIECE]
+            while left and not stream.eof:
+                yield stream.decompress(left, _PIECE)
+                left = stream.unconsumed_tail
     except zlib.error:
         raise Quarantined(Reason.CORRUPT) from None
+    yield stream.flush()
     if not stream.eof:
-        full = len(inflated) >= limit
-        raise Quarantined(Reason.TOO_LARGE if full else Reason.CORRUPT)
-    return inflated
+        raise Quarantined(Reason.CORRUPT)

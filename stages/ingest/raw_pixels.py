@@ -22,6 +22,9 @@ from stages.ingest.raw import Buffer, fragments
 from stages.ingest.raw_codec import Shape, check_codestream, frames_of
 from stages.ingest.raw_file import RawFile
 
+_OVERHEAD: Final = 64 * 1024
+"""Bytes that a codestream may have beyond twice its frame's; the worst that scanners write is less
+than a tenth more than the frame."""
 _WORDS: Final = {"OW": "u2", "OL": "u4", "OF": "u4", "OV": "u8", "OD": "u8"}
 """VR → the words of which its value consists, which big endian turns (PS3.5 Section 7.3)."""
 
@@ -74,6 +77,8 @@ def pixels_at(file: RawFile, at: int, shape: Shape, limits: Limits) -> Pixels:
     items = fragments(file.data, at, limits)
     value = view[at : items[-1].stop]
     frames = frames_of([view[item.value : item.stop] for item in items[:-1]], shape.frames)
+    if len(value) > 2 * shape.length + _OVERHEAD * shape.frames:
+        raise Quarantined(Reason.DECODE)
     for frame in frames:
         check_codestream(file.codec, frame, shape)
     return Pixels(value, shape)

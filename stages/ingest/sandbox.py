@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.raw import Buffer
 from stages.ingest.raw_pixels import Pixels
 
 _CHILD: Final = Path(__file__).with_name("sandbox_child.py")
@@ -63,7 +64,7 @@ class Decoder:
             self._child.communicate()
             self._child = None
 
-    def _ask(self, pieces: tuple[bytes | memoryview, ...]) -> bool:
+    def _ask(self, pieces: tuple[Buffer, ...]) -> bool:
         child = self._child = self._child or subprocess.Popen(
             [sys.executable, "-P", "-s", str(_CHILD)],
             stdin=subprocess.PIPE,

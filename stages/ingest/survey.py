@@ -59,7 +59,7 @@ def survey(files: Iterable[Found], limits: Limits, *, demo: bool) -> Survey:
     by_instance: dict[str, list[Member]] = defaultdict(list)
     for file in files:
         result.files += 1
-        if file.sha256 in seen and file.reason is not Reason.UNREADABLE:
+        if file.sha256 in seen and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
             result.duplicates += 1
             continue
         seen.add(file.sha256)

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     SOP_CLASS = "the SOP class is not accepted, or the option that cleans it is off"
     NO_PATIENT = "no patient ID"
     NO_UID = "a study, series or instance UID is missing or malformed"
+    SUPPRESSED = "suppressed: the subject was erased, and is not taken in again"
     NOT_PHANTOM = "not a phantom: the public demo key serves phantoms alone"
     CONFLICT = "another instance with the same UID differs"
     BURNED_IN = "burned-in annotation, or a screen save"

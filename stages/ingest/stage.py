@@ -54,6 +54,7 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     Raises:
         WrongUse: no source, no vault, or a vault in a place that others get.
     """
+    from stages.ingest import suppression
     from stages.ingest.sources import walk
     from stages.ingest.survey import survey
 
@@ -64,6 +65,7 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
         found = survey(
             walk(ctx.sources, params.limits), params.limits, demo=params.pseudonym_key == "demo"
         )
+        found = suppression.kept(found, secrets)
         units = [
             _unit(secrets.subject(*patient), members, secrets, params)
             for patient, members in found.patients.items()

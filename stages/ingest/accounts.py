@@ -32,6 +32,8 @@ INSTANCES = {
     "output_sha256": "string",
     "key_version": "string",
     "edition": "string",
+    "pixels": "string",
+    "text_boxes": "int64",
     **{f"actions_{done}": "int64" for done in Done},
     "actions": "string",
 }

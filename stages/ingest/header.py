@@ -156,23 +156,6 @@ def parsed(data: bytes, syntax: Syntax) -> Dataset:
         raise Quarantined(Reason.CORRUPT) from None
 
 
-def check_burned_in(dataset: Dataset) -> None:
-    """Refuse images that say that something is drawn into their pixels.
-
-    Raises:
-        Quarantined: burned-in annotation, a screen save, or an overlay within the pixels.
-    """
-    image_type = [text.upper() for text in _parts(dataset, "ImageType")]
-    if any("SCREEN" in text for text in image_type) or (
-        "".join(_parts(dataset, "BurnedInAnnotation")).upper() not in ("", "NO")
-    ):
-        raise Quarantined(Reason.BURNED_IN)
-    for group in range(0x6000, 0x6020, 2):
-        bits, position = (dataset.get((group, element)) for element in (0x0100, 0x0102))
-        if int(bits.value if bits else 1) > 1 or int(position.value if position else 0) > 0:
-            raise Quarantined(Reason.OVERLAY)
-
-
 def _parts(dataset: Dataset, keyword: str) -> list[str]:
     try:
         return parts(dataset.get(keyword))

@@ -1,7 +1,8 @@
 """One instance: bytes in, pseudonymized bytes and the facts that its series is judged by out.
 
 The header goes through the profile; the pixel data's bytes pass on as they are, neither decoded nor
-copied (`raw_pixels.py`). What equals an earlier instance is looked up (`raw_memo.py`).
+copied (`raw_pixels.py`), unless text is looked for in them (`pixels.py`). What equals an earlier
+instance is looked up (`raw_memo.py`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,26 @@ from stages.artifact import Digest
 from stages.ingest.counts import Counts
 from stages.ingest.document import DOCUMENT, convert_document
 from stages.ingest.geometry import KEYWORDS, Slice, slice_of
-from stages.ingest.header import check_burned_in, quiet, read_header
-from stages.ingest.params import Limits
+from stages.ingest.header import quiet, read_header
+from stages.ingest.params import Limits, PixelParams
+from stages.ingest.pixels import (
+    PICTURE,
+    UNTOUCHED,
+    Treated,
+    is_sampled,
+    look_of,
+    must_look,
+    state,
+    treat,
+)
+from stages.ingest.pixels_box import Looker
 from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
-from stages.ingest.raw import Buffer, scan
-from stages.ingest.raw_file import EXPLICIT, RawFile, open_file
+from stages.ingest.raw import PIXEL_DATA, Buffer, scan
+from stages.ingest.raw_file import ENCAPSULATED, EXPLICIT, RawFile, open_file
 from stages.ingest.raw_frame import Header, frame_of, header_of
 from stages.ingest.raw_memo import Memo, fill
-from stages.ingest.raw_pixels import Pixels, pixels_at, shape_of, turn, turned
+from stages.ingest.raw_pixels import pixels_at, shape_of, turn, turned
 from stages.ingest.raw_write import pixel_head, preamble
 from stages.ingest.rules import Rules, reader_of
 from stages.ingest.sandbox import Decoder
@@ -72,6 +84,10 @@ class Converted:
     """Its place, for an image."""
     references: frozenset[str]
     """Series that an annotation refers to."""
+    pixels: str = UNTOUCHED
+    """What was done to the pixels."""
+    text_boxes: int = 0
+    """Lines of text that were blanked."""
 
     def without_data(self) -> Self:
         """The facts alone, to be kept while the series is written."""
@@ -81,17 +97,22 @@ class Converted:
 class Converter:
     """Converts one subject's instances, one after the other; a context manager."""
 
-    def __init__(self, rules: Rules, limits: Limits) -> None:
+    def __init__(self, rules: Rules, limits: Limits, pixels: PixelParams | None = None) -> None:
         self._rules = rules
         self._limits = limits
+        self._pixels = pixels or PixelParams()
         self._memo = Memo()
         self._decoder = Decoder()
+        self._looker = Looker()
+        self.with_text: set[str] = set()
+        """Series with an instance in which text was found and not blanked."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._decoder.close()
+        self._looker.close()
 
     def convert(self, item: Item, data: Buffer) -> Converted:
         """Check, pseudonymize and write an instance anew.
@@ -102,7 +123,9 @@ class Converter:
         with quiet():
             try:
                 return self._convert(item, open_file(data, self._limits))
-            except Quarantined:
+            except Quarantined as error:
+                if error.reason is Reason.TEXT:
+                    self.with_text.add(item.series)
                 raise
             except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
                 raise Quarantined(Reason.CORRUPT) from None
@@ -110,26 +133,32 @@ class Converter:
     def _convert(self, item: Item, file: RawFile) -> Converted:
         if item.kind == DOCUMENT:
             return self._document(item, file)
-        if file.codec and item.kind != IMAGE:
+        if file.codec and item.kind not in (IMAGE, PICTURE):
             raise Quarantined(Reason.TRANSFER_SYNTAX)
-        header, pixels = self._remembered(item, file) or self._full(item, file)
+        sampled = is_sampled(self._rules.uid_key, item.sop, self._pixels.sampled)
+        looked = must_look(item.kind, self._pixels, sampled=sampled)
+        found = None if looked else self._remembered(item, file)
+        header, treated = found or self._full(item, file, sampled=sampled)
         texts = {keyword: str(header.facts[keyword] or "") for keyword in _TEXTS}
         uids = [texts["SeriesInstanceUID"], texts["SOPInstanceUID"]]
         if uids != [item.series, item.sop] or not texts["StudyInstanceUID"]:
             raise Quarantined(Reason.NO_UID)
         if header.pixel_vr is None:
             raise Quarantined(Reason.PIXELS)
-        if file.codec:
-            self._decoder.check(file.transfer_syntax, pixels)
-        syntax = file.transfer_syntax if file.codec else EXPLICIT
+        if file.codec and treated.done == UNTOUCHED:
+            self._decoder.check(file.transfer_syntax, treated.pixels)
+        syntax = treated.transfer_syntax if file.codec else EXPLICIT
+        value = treated.pixels.value
+        native = syntax not in ENCAPSULATED and treated.pixels.shape.bits > 8
+        vr = "OW" if file.codec and native else header.pixel_vr
         head = (
             preamble(texts["SOPClassUID"], texts["SOPInstanceUID"], syntax),
             *header.elements,
-            pixel_head(header.pixel_vr, None if file.codec else len(pixels.value)),
+            pixel_head(vr, None if syntax in ENCAPSULATED else len(value)),
         )
         annotation = item.kind == ANNOTATION
         return Converted(
-            pieces=(b"".join(head), pixels.value, header.after),
+            pieces=(b"".join(head), value, header.after),
             counts=header.counts,
             study=texts["StudyInstanceUID"],
             modality=texts["Modality"],
@@ -138,6 +167,8 @@ class Converter:
             reader=texts["ContentCreatorName"] if annotation else "",
             slice=None if annotation else slice_of(header.facts),
             references=_references(header.facts) if annotation else frozenset(),
+            pixels=treated.done,
+            text_boxes=treated.text_boxes,
         )
 
     def _document(self, item: Item, file: RawFile) -> Converted:
@@ -158,7 +189,7 @@ class Converter:
             references=frozenset(),
         )
 
-    def _remembered(self, item: Item, file: RawFile) -> tuple[Header, Pixels] | None:
+    def _remembered(self, item: Item, file: RawFile) -> tuple[Header, Treated] | None:
         """The header of an instance like an earlier one, and its pixels."""
         found = self._memo.find(file) if item.kind == IMAGE else None
         if found is None or found.at - file.at > self._limits.header_bytes:
@@ -167,9 +198,9 @@ class Converter:
         if file.data[found.at + len(pixels.value) :] != found.frame.tail:
             return None
         header = fill(found)
-        return None if header is None else (header, pixels)
+        return None if header is None else (header, Treated(pixels, file.transfer_syntax))
 
-    def _full(self, item: Item, file: RawFile) -> tuple[Header, Pixels]:
+    def _full(self, item: Item, file: RawFile, *, sampled: bool) -> tuple[Header, Treated]:
         """The header as pydicom reads and writes it, and the pixels."""
         scanned = scan(file.data, file.at, file.syntax, self._limits)
         source = read_header(file.data, scanned, file.syntax, self._limits)
@@ -179,20 +210,33 @@ class Converter:
         pixels = pixels_at(file, scanned.pixels.value, shape, self._limits)
         if len(pixels.value) != scanned.pixels.stop - scanned.pixels.value:
             raise Quarantined(Reason.PIXELS)
-        check_burned_in(source)
+        look = look_of(source, item.kind)
         result, counts = pseudonymize(source, self._rules)
         if item.kind == ANNOTATION:
             result.ContentCreatorName = reader_of(source, self._rules)
         if not file.syntax.little:
             turn(result)
+            pixels = replace(pixels, value=turned(pixels.value, _pixel_vr(result)))
+        treated = treat(
+            file,
+            source,
+            pixels,
+            look=look,
+            sampled=sampled,
+            params=self._pixels,
+            looker=self._looker,
+        )
+        state(result, treated, file.transfer_syntax)
         header = header_of(result, counts, scanned, _FACTS)
-        if not file.syntax.little:
-            return header, replace(pixels, value=turned(pixels.value, header.pixel_vr or ""))
-        if item.kind == IMAGE:
+        if item.kind == IMAGE and file.syntax.little and treated.pixels is pixels and not sampled:
             self._memo.add(
                 frame_of(file, scanned, source, header=header, shape=shape, rules=self._rules)
             )
-        return header, pixels
+        return header, treated
+
+
+def _pixel_vr(result: Dataset) -> str:
+    return str(result[PIXEL_DATA].VR) if PIXEL_DATA in result else ""
 
 
 def _references(facts: Mapping[str, Any]) -> frozenset[str]:

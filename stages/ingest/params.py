@@ -59,6 +59,16 @@ class Options(Params):
     """Clean presentation states (113103); else they are quarantined. Overlays always go."""
 
 
+class PixelParams(Params):
+    """What is done about text in the pixels; decision 15 argues the defaults."""
+
+    text: Literal["by kind", "blank", "quarantine"] = "by kind"
+    """Text found in an image: blank it, quarantine the image (and its series, if that is a volume),
+    or by kind: blank in pictures (ultrasound, secondary captures), quarantine in volumes."""
+    sampled: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the instances of volumes (CT, MR) that is looked at; of pictures all are."""
+
+
 class IngestParams(Params):
     """How sources are read, what is kept, and when the stage refuses."""
 
@@ -73,6 +83,7 @@ class IngestParams(Params):
     readers: dict[RoleName, ReaderName] = Field(default_factory=dict)
     """Content creator's name that is a role → name of that reader, such as
     `Reader^A: reader-a`. All other readers get a keyed pseudonym."""
+    pixels: PixelParams = PixelParams()
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Highest share of the instances that may be quarantined before the stage refuses."""
     limits: Limits = Limits()

@@ -16,8 +16,9 @@ Rules:
 - ING-4   UIDs are replaced by keyed ones; what referred to an instance before still does.
 - ING-5   Dates move by the subject's own number of days; intervals stay exact, at any depth.
 - ING-6   The same instances give the same bytes in any order, folder, batch and process.
-- ING-7   Pixel bytes are not touched. Images that say that text is burned in are quarantined.
-- ING-8   An image series is one volume or quarantined; an annotation refers to one kept series.
+- ING-7   Pixel bytes are not touched, but where text is found in them: then it is blanked or the
+          image is quarantined (`pixels.py`); and where an overlay lies in them (`overlay.py`).
+- ING-8   A series of slices is one volume or quarantined; an annotation refers to one kept series.
 - ING-9   The output states which options were applied, and only those.
 - ING-10  The public demo key serves phantoms alone.
 - ING-11  The stage refuses when no subject is left, or more than the declared share of the files
@@ -112,7 +113,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         for path, member, sha256, kind, series, sop in unit.private["members"]
     ]
     taken = Taken()
-    for taken in take_in(items, rules, params.limits, ctx.out):
+    for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
         done = len(taken.instances) + len(taken.quarantined)
         ctx.say(f"{done} of {len(items)} instances", done / len(items))
     rows = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +17,14 @@ from stages.artifact import Digest
 from stages.ingest.document import DOCUMENT
 from stages.ingest.geometry import judge
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
-from stages.ingest.params import Limits
+from stages.ingest.params import Limits, PixelParams
+from stages.ingest.pixels import PICTURE
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
 from stages.ingest.sources import digest, read
 from stages.ingest.tables import EDITION
 
-_ORDER: Final = (IMAGE, ANNOTATION, DOCUMENT)
+_ORDER: Final = (IMAGE, PICTURE, ANNOTATION, DOCUMENT)
 
 
 @dataclass
@@ -35,7 +36,13 @@ class Taken:
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
 
 
-def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> Iterator[Taken]:
+def take_in(
+    items: Sequence[Item],
+    rules: Rules,
+    limits: Limits,
+    out: Path,
+    pixels: PixelParams | None = None,
+) -> Iterator[Taken]:
     """Pseudonymize a subject's instances into `<out>/<series>.zip`.
 
     Yields once before the first series and after each. Images come first, so that annotations can
@@ -47,17 +54,18 @@ def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> I
     taken = Taken()
     order = sorted(items, key=lambda item: (_ORDER.index(item.kind), item.series, item.sop))
     kinds = [{item.series for item in items if item.kind == kind} for kind in _ORDER]
-    mixed = (kinds[0] & kinds[1]) | (kinds[0] & kinds[2]) | (kinds[1] & kinds[2])
+    mixed = {uid for one, other in combinations(kinds, 2) for uid in one & other}
     taken.quarantined += [(item.sha256, Reason.KINDS) for item in order if item.series in mixed]
     yield taken
     order = [item for item in order if item.series not in mixed]
     sources = read([(item.handle, item.sha256) for item in order], limits)
-    with Converter(rules, limits) as converter:
+    with Converter(rules, limits, pixels) as converter:
         for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
             path = out / f"{uid}.zip"
             passed = _write(members, sources, path, converter=converter, rules=rules, taken=taken)
             kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
-            reason = _judge(kind, [facts for _, facts in passed], kept)
+            text = kind == IMAGE and uid in converter.with_text
+            reason = Reason.TEXT if text else _judge(kind, [facts for _, facts in passed], kept)
             if reason or not passed:
                 path.unlink()
                 taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
@@ -99,7 +107,7 @@ def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason 
         return None
     if len({instance.study for instance in instances}) > 1:
         return Reason.STUDIES
-    if kind == DOCUMENT:
+    if kind in (DOCUMENT, PICTURE):
         return None
     if kind == IMAGE:
         return judge([instance.slice for instance in instances])
@@ -120,6 +128,8 @@ def _instance_row(
         "output_sha256": digest(*facts.pieces),
         "key_version": rules.key_version,
         "edition": EDITION,
+        "pixels": facts.pixels,
+        "text_boxes": facts.text_boxes,
     }
 
 

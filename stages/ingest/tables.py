@@ -56,7 +56,7 @@ class SopClass:
 
     name: str
     kind: str
-    """`image`, `annotation` or `document`."""
+    """`image` (a slice), `picture` (of no place), `annotation` or `document`."""
     iod: str
 
 

@@ -16,8 +16,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stages.archive import read_zip
 from stages.ingest import vault
-from stages.ingest.header import check_burned_in
 from stages.ingest.params import IngestParams, Limits, Parameters
+from stages.ingest.pixels import look_of
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw_write import IMPLEMENTATION
 from stages.ingest.stage import STAGE
@@ -250,11 +250,11 @@ def parse(data: bytes, limits: Limits | None = None) -> Dataset:
     """A whole file as pydicom reads it, refused where the stage refuses its header."""
     try:
         source = pydicom.dcmread(BytesIO(data))
-        check_burned_in(source)
-    except Quarantined:
-        raise
+        said = look_of(source, "image").says_text
     except Exception:  # noqa: BLE001 - as the stage does
         raise Quarantined(Reason.CORRUPT) from None
+    if said:
+        raise Quarantined(Reason.BURNED_IN)
     return source
 
 

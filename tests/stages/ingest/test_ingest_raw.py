@@ -29,7 +29,7 @@ from stages.ingest import keys
 from stages.ingest.codes import codes_of
 from stages.ingest.header import quiet
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
-from stages.ingest.params import Limits
+from stages.ingest.params import Limits, PixelParams
 from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw import scan
@@ -60,7 +60,7 @@ def item_of(data: bytes, kind: str = IMAGE) -> Item:
 
 
 def converted(files: list[bytes], kind: str = IMAGE) -> list[Converted]:
-    with Converter(RULES, Limits()) as converter:
+    with Converter(RULES, Limits(), PixelParams(sampled=0)) as converter:
         return [converter.convert(item_of(data, kind), data) for data in files]
 
 

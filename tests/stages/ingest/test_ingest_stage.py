@@ -104,7 +104,7 @@ BAD_FILES = [
     (R.CORRUPT, lambda: with_syntax(encoded(ct()), ExplicitVRBigEndian)),
     (R.TRANSFER_SYNTAX, lambda: with_syntax(encoded(ct()), JPEGLosslessSV1)),
     (R.PIXELS, lambda: with_syntax(encoded(ct()), RLELossless)),
-    (R.SOP_CLASS, lambda: encoded(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"))),
+    (R.SOP_CLASS, lambda: encoded(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.4"))),
     (R.SOP_CLASS, lambda: encoded(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.59"))),
     (R.SOP_CLASS, lambda: encoded(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1"))),
     (R.SOP_CLASS, lambda: encoded(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.9.1.1"))),

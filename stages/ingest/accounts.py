@@ -23,6 +23,7 @@ SERIES = {
     "manufacturer": "string",
     "model": "string",
     "instances": "int64",
+    "face_risk": "string",
 }
 INSTANCES = {
     "subject": "string",

@@ -54,7 +54,8 @@ _TEXTS: Final = (
     "ManufacturerModelName",
     "ContentCreatorName",
 )
-_FACTS: Final = (*_TEXTS, "ReferencedSeriesSequence", *KEYWORDS)
+_BODY: Final = ("BodyPartExamined", "StudyDescription", "SeriesDescription", "ProtocolName")
+_FACTS: Final = (*_TEXTS, *_BODY, "ReferencedSeriesSequence", *KEYWORDS)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Converted:
     """Its place, for an image."""
     references: frozenset[str]
     """Series that an annotation refers to."""
+    body: str = ""
+    """Body part and descriptions, as they pass."""
     pixels: str = UNTOUCHED
     """What was done to the pixels."""
     text_boxes: int = 0
@@ -167,6 +170,7 @@ class Converter:
             reader=texts["ContentCreatorName"] if annotation else "",
             slice=None if annotation else slice_of(header.facts),
             references=_references(header.facts) if annotation else frozenset(),
+            body=" ".join(str(header.facts[keyword] or "") for keyword in _BODY),
             pixels=treated.done,
             text_boxes=treated.text_boxes,
         )

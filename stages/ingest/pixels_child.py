@@ -86,7 +86,18 @@ def _load(finder: Any) -> Any:
     for syntax in ("4.50", "4.80", "4.81", "4.90", "4.91", "5"):
         _ = get_decoder(f"1.2.840.10008.1.2.{syntax}").is_available
     for bits, samples, photometric in ((16, 1, "MONOCHROME2"), (8, 3, "YBR_FULL")):
-        layout = Layout(JPEG_LS, 1, 64, 64, samples, bits, bits, False, photometric, 0)
+        layout = Layout(
+            transfer_syntax=JPEG_LS,
+            frames=1,
+            rows=64,
+            columns=64,
+            samples=samples,
+            bits=bits,
+            stored=bits,
+            signed=False,
+            photometric=photometric,
+            planar=0,
+        )
         frames = np.zeros(layout.grid, layout.dtype)
         frames[:, 20:40:4] = 255
         _, value = write(layout, frames, photometric)

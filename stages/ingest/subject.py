@@ -15,6 +15,7 @@ from typing import Any, Final
 from stages.archive import ZipWriter
 from stages.artifact import Digest
 from stages.ingest.document import DOCUMENT
+from stages.ingest.face import Risk, risk
 from stages.ingest.geometry import judge
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
 from stages.ingest.params import Limits, PixelParams
@@ -148,4 +149,10 @@ def _series_row(
         "manufacturer": first.manufacturer,
         "model": first.model,
         "instances": len(instances),
+        "face_risk": _face_risk(first, instances) if kind == IMAGE else Risk.NONE.value,
     }
+
+
+def _face_risk(first: Converted, instances: Sequence[Converted]) -> str:
+    places = [instance.slice for instance in instances if instance.slice]
+    return risk(first.modality, first.body, places).value

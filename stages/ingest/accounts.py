@@ -48,10 +48,11 @@ def quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any
 
 
 def write(out: Path, rows: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Write the three tables, each sorted by its columns."""
+    """Write the tables that are given, each sorted by its columns."""
     from stages.table import write_table
 
-    for name, columns in TABLES.items():
+    for name in rows:
+        columns = TABLES[name]
         ordered = sorted(rows[name], key=lambda row: [row[column] for column in columns])
         write_table(out / f"{name}.parquet", ordered, columns)
 
@@ -62,7 +63,7 @@ def counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
     return {
         "subjects": len({row["subject"] for row in rows["series"]}),
         "series": len(rows["series"]),
-        "instances_out": len(rows["instances"]),
+        "instances_out": sum(row["instances"] for row in rows["series"]),
         "quarantined": len(rows["quarantine"]),
         "reasons": dict(sorted(reasons.items())),
     }

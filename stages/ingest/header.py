@@ -43,7 +43,7 @@ _IDENTITY_BYTES: Final = 64 * 1024
 _SEEN: Final = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """Whose instance a file is. All but the SOP class are identities."""
 
@@ -102,12 +102,20 @@ class Identifier:
     def _remembered(self, file: RawFile) -> Header | None:
         for syntax, layout, header in self._seen:
             if syntax == file.syntax and (found := layout.match(file.data, file.at)):
-                uids = {
-                    _UIDS[gap.tag]: value[gap.width :].decode("latin-1").strip(" \0")
+                values = {
+                    gap.tag: value[gap.width :]
                     for gap, value in zip(layout.gaps, found[0], strict=True)
-                    if gap.tag in _UIDS
                 }
-                return replace(header, **uids)
+                return replace(
+                    header,
+                    **{
+                        name: _same(
+                            getattr(header, name), values[tag].decode("latin-1").strip(" \0")
+                        )
+                        for tag, name in _UIDS.items()
+                        if tag in values
+                    },
+                )
         return None
 
     def _read(self, file: RawFile) -> Header:
@@ -161,6 +169,11 @@ def _parts(dataset: Dataset, keyword: str) -> list[str]:
         return parts(dataset.get(keyword))
     except Exception:  # noqa: BLE001 - any fault of the parser is a damaged file
         raise Quarantined(Reason.CORRUPT) from None
+
+
+def _same(before: str, now: str) -> str:
+    """A text, and no second copy of it: what is kept for each instance shall be little."""
+    return before if before == now else now
 
 
 def _is_uid(text: str) -> bool:

@@ -232,7 +232,8 @@ class Converter:
         )
         state(result, treated, file.transfer_syntax)
         header = header_of(result, counts, scanned, _FACTS)
-        if item.kind == IMAGE and file.syntax.little and treated.pixels is pixels and not sampled:
+        untouched = treated.done == UNTOUCHED and treated.pixels is pixels
+        if item.kind == IMAGE and file.syntax.little and untouched:
             self._memo.add(
                 frame_of(file, scanned, source, header=header, shape=shape, rules=self._rules)
             )

@@ -44,7 +44,7 @@ _PIECE: Final = 2**20
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Handle:
     """Where a file is found again; identities may stand in it."""
 

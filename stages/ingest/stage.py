@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from audit.errors import WrongUse
@@ -68,8 +69,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
         )
         found = suppression.kept(found, secrets)
         units = [
-            _unit(secrets.subject(*patient), members, secrets, params)
-            for patient, members in found.patients.items()
+            _unit(secrets.subject(*patient), found.patients.pop(patient), secrets, params)
+            for patient in list(found.patients)
         ]
     return Plan(
         units=tuple(sorted(units, key=lambda unit: unit.name)),
@@ -126,13 +127,20 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:
-    """Put the subjects' tables together and decide whether enough was taken in."""
-    from stages.table import read_table
+    """Put the subjects' tables together and decide whether enough was taken in.
 
+    The instances' table is sorted by subject first, so it is the subjects' tables in a row; it
+    alone grows with the files and is never in memory as a whole.
+    """
+    from stages.table import join_tables, read_table
+
+    trees = [ctx.units[name] for name in sorted(ctx.units)]
     rows: dict[str, list[dict[str, Any]]] = {
-        name: [row for tree in ctx.units.values() for row in read_table(tree / f"{name}.parquet")]
-        for name in TABLES
+        name: [row for tree in trees for row in read_table(tree / f"{name}.parquet")]
+        for name in ("series", "quarantine")
     }
+    instances = [tree / "instances.parquet" for tree in trees]
+    join_tables(ctx.out / "instances.parquet", instances, TABLES["instances"])
     rows["quarantine"] += quarantine_rows(
         [(sha256, Reason(reason)) for sha256, reason in ctx.notes["quarantined"]]
     )
@@ -173,6 +181,7 @@ def _unit(
 
     uid_key = keys.derive(secrets.domain_key, "uid")
 
+    @lru_cache(maxsize=256)
     def new(uid: str) -> str:
         return uid if params.options.uids else keys.replace_uid(uid_key, uid)
 

@@ -18,7 +18,7 @@ from stages.ingest.sources import Found, Handle
 from stages.phantom_root import is_phantom
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One instance of one patient."""
 
@@ -40,11 +40,6 @@ class Survey:
     """Media directories (DICOMDIR)."""
     files: int = 0
 
-    @property
-    def members(self) -> int:
-        """Instances that go on."""
-        return sum(len(members) for members in self.patients.values())
-
 
 def survey(files: Iterable[Found], limits: Limits, *, demo: bool) -> Survey:
     """Identify every file (one in memory at a time).
@@ -56,7 +51,7 @@ def survey(files: Iterable[Found], limits: Limits, *, demo: bool) -> Survey:
     """
     result, identifier = Survey(), Identifier(limits)
     seen: set[Digest] = set()
-    by_instance: dict[str, list[Member]] = defaultdict(list)
+    by_instance: dict[str, Member | list[Member]] = {}
     for file in files:
         result.files += 1
         if file.sha256 in seen and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
@@ -71,18 +66,27 @@ def survey(files: Iterable[Found], limits: Limits, *, demo: bool) -> Survey:
         if member is None:
             result.ignored += 1
         else:
-            by_instance[member.header.sop].append(member)
+            _gather(by_instance, member)
     patients: dict[tuple[str, str], list[Member]] = defaultdict(list)
-    for members in by_instance.values():
-        for member in members:
-            if len(members) > 1:
-                result.quarantined.append((member.sha256, Reason.CONFLICT))
-            else:
-                patients[member.header.patient_id, member.header.issuer].append(member)
-    for key, members in patients.items():
-        result.patients[key] = sorted(members, key=lambda member: member.sha256)
+    for found in by_instance.values():
+        if isinstance(found, list):
+            result.quarantined += [(member.sha256, Reason.CONFLICT) for member in found]
+        else:
+            patients[found.header.patient_id, found.header.issuer].append(found)
+    for members in patients.values():
+        members.sort(key=lambda member: member.sha256)
+    result.patients = dict(patients)
     result.quarantined.sort()
     return result
+
+
+def _gather(by_instance: dict[str, Member | list[Member]], member: Member) -> None:
+    """File a member under its instance: alone, or with all others of that UID."""
+    before = by_instance.setdefault(member.header.sop, member)
+    if isinstance(before, list):
+        before.append(member)
+    elif before is not member:
+        by_instance[member.header.sop] = [before, member]
 
 
 def _member(file: Found, identifier: Identifier, *, demo: bool) -> Member | None:

@@ -49,12 +49,12 @@ def corpora() -> dict[str, list[Any]]:
 
 
 def kette(files: list[Path], out: Path) -> None:
-    """The stage's own pseudonymization, SOP classes that the stage does not take in included."""
-    from helpers_ingest import parameters
+    """The stage's own pseudonymization, a file at a time as the others do it."""
+    from helpers_ingest import encode, parameters
 
     from stages.ingest import keys
     from stages.ingest.codes import codes_of
-    from stages.ingest.header import encode, quiet
+    from stages.ingest.header import quiet
     from stages.ingest.pseudonymize import pseudonymize
     from stages.ingest.rules import Rules
 

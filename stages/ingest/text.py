@@ -2,12 +2,12 @@
 
 Rules:
 
-- TXT-1  A word stays if it is in the vocabulary and none of the subject's, or is a short measure
+- WRD-1  A word stays if it is in the vocabulary and none of the subject's, or is a short measure
          (`5mm`, `3t`). Words are what separators part, so no order or spelling of a name matters:
          what is not known to be harmless goes, and is counted.
-- TXT-2  A line (SH, LO) keeps the words that stay, in their order, with one blank between; nothing
+- WRD-2  A line (SH, LO) keeps the words that stay, in their order, with one blank between; nothing
          changes where all stay.
-- TXT-3  Prose (ST, LT, UC, UT) and code strings stay whole or not at all: picked from a sentence,
+- WRD-3  Prose (ST, LT, UC, UT) and code strings stay whole or not at all: picked from a sentence,
          words say something else.
 """
 
@@ -36,7 +36,7 @@ class Cleaned:
 
 
 def clean(vr: str, texts: list[str], known: Known) -> Cleaned:
-    """Keep the harmless words of an attribute's texts (TXT-1 … TXT-3)."""
+    """Keep the harmless words of an attribute's texts (WRD-1 … WRD-3)."""
     kept, removed = [], 0
     for text in texts:
         words = _TOKEN.findall(text)

@@ -15,8 +15,8 @@ each subject (so that intervals are exact), and pixels are compared as a whole.
 | uid_changed | it is there, and another UID |
 | uid_consistent | one source UID has one UID, and the other way round, over the whole cohort |
 | patid_consistent | one patient ID has one pseudonym, and the other way round, over the cohort |
-| pixels_hidden | every pixel of a box that held text has one value |
-| pixels_retained | all pixels (beside such boxes) are the source's |
+| pixels_hidden | a box that held text has one value, and OCR reads nothing in all the image |
+| pixels_retained | all pixels farther from such a box than a margin are the source's |
 
 Source: the MIDI-B challenge's description of its validation (Synapse syn53065760).
 """
@@ -27,8 +27,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
+import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
@@ -81,6 +84,8 @@ class Pair:
     """The output's bytes."""
     boxes: tuple[Box, ...] = ()
     """Where text is burned into the source's pixels."""
+    margin: int = 0
+    """Pixels around a box of text that may be blanked with it."""
 
 
 @dataclass
@@ -274,7 +279,19 @@ def _changed(element: DataElement, there: DataElement) -> bool:
 def _hidden(pair: Pair) -> bool:
     assert pair.output is not None
     after = pair.output.pixel_array
-    return all(len(set(after[box].ravel().tolist())) == 1 for box in pair.boxes)
+    blank = all(len(set(after[box].ravel().tolist())) == 1 for box in pair.boxes)
+    return blank and not _reads(after)
+
+
+def _reads(image: Any) -> bool:
+    """Whether an OCR engine reads anything in a gray image of 8 bits, wherever it stands."""
+    found, _ = _engine()(np.repeat(image.astype(np.uint8)[..., None], 3, axis=2))
+    return bool(found)
+
+
+@cache
+def _engine() -> Any:
+    return import_module("rapidocr_onnxruntime").RapidOCR()
 
 
 def _pixels_retained(pair: Pair) -> bool:
@@ -283,7 +300,9 @@ def _pixels_retained(pair: Pair) -> bool:
         return bool(pair.source.PixelData == pair.output.PixelData)
     before, after = pair.source.pixel_array.copy(), pair.output.pixel_array.copy()
     for box in pair.boxes:
-        before[box] = after[box] = 0
+        sides = ((max(side.start - pair.margin, 0), side.stop + pair.margin) for side in box)
+        wider = tuple(slice(*side) for side in sides)
+        before[wider] = after[wider] = 0
     return before.shape == after.shape and bool((before == after).all())
 
 

@@ -1,4 +1,4 @@
-"""TXT-1 … TXT-3, KNO-1 … KNO-3: which words of a free text stay, whoever the subject is."""
+"""WRD-1 … WRD-3, KNO-1 … KNO-3: which words of a free text stay, whoever the subject is."""
 
 import pytest
 from helpers_ingest import change, ct, item
@@ -14,7 +14,7 @@ from stages.ingest.text import clean
 NOBODY = Known()
 
 
-@pytest.mark.rule("TXT-1")
+@pytest.mark.rule("WRD-1")
 @pytest.mark.parametrize(
     ("text", "left"),
     [
@@ -36,7 +36,7 @@ def test_a_line_keeps_the_vocabularys_words(text: str, left: str) -> None:
     assert "".join(clean("LO", [text], NOBODY).texts) == left
 
 
-@pytest.mark.rule("TXT-1")
+@pytest.mark.rule("WRD-1")
 def test_a_word_of_the_vocabulary_that_is_the_subjects_goes_and_is_counted() -> None:
     known = known_of(change(ct(), PatientName="Head^Lung"))
     cleaned = clean("LO", ["CT head and LUNG thorax"], known)
@@ -44,14 +44,14 @@ def test_a_word_of_the_vocabulary_that_is_the_subjects_goes_and_is_counted() -> 
     assert cleaned.removed == 3
 
 
-@pytest.mark.rule("TXT-3")
+@pytest.mark.rule("WRD-3")
 @pytest.mark.parametrize("vr", ["ST", "LT", "UT", "UC"])
 def test_prose_stays_whole_or_not_at_all(vr: str) -> None:
     assert clean(vr, ["thorax with contrast"], NOBODY).texts == ("thorax with contrast",)
     assert clean(vr, ["thorax of Mrs Meier"], NOBODY).texts == ()
 
 
-@pytest.mark.rule("TXT-1")
+@pytest.mark.rule("WRD-1")
 @given(st.text(max_size=40))
 def test_every_word_that_stays_is_harmless(text: str) -> None:
     for left in clean("LO", [text], NOBODY).texts:

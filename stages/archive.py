@@ -81,7 +81,7 @@ class ZipWriter:
         Raises:
             ValueError: for a name that is not above the last one, or that ZIP-2 would refuse.
         """
-        if not _plain(name) or name <= self._last:
+        if not is_plain(name) or name <= self._last:
             raise ValueError("entries need plain names in ascending order, each once")
         self._last = name
         entry = zipfile.ZipInfo(name, _DATE)
@@ -198,7 +198,7 @@ def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: i
         kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == 3 else 0
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise Unreadable("An archive holds a link or a device.", _REMEDY)
-        if not _plain(entry.filename.removesuffix("/")):
+        if not is_plain(entry.filename.removesuffix("/")):
             raise Unreadable("An archive holds a path that climbs out of it.", _REMEDY)
         if entry.flag_bits & 0x1:
             raise Unreadable("An archive is encrypted.", _REMEDY)
@@ -206,7 +206,7 @@ def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: i
             raise Unreadable("An archive's entry is compressed beyond belief.", _REMEDY)
 
 
-def _plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name is relative, does not climb, and means the same on every system."""
     if not name or "\\" in name or any(ord(char) < 32 for char in name):
         return False

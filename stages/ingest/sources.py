@@ -1,4 +1,4 @@
-"""Sources: folders and ZIP archives of files, walked in one order, opened read-only.
+"""Sources: folders, media, ZIP and tar archives of files, walked in one order, opened read-only.
 
 Rules:
 
@@ -28,7 +28,9 @@ from typing import Final
 
 from audit.errors import Fault, Unreadable, WrongUse
 from stages.archive import ZipReader
+from stages.archive_tar import BLOCK, TarReader, is_tar
 from stages.artifact import Digest, digest_file
+from stages.ingest import dicomdir
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Reason
 from stages.ingest.raw import Buffer
@@ -64,7 +66,7 @@ class Found:
 
 def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
     """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
-    files = _files(sources)
+    files = _files(sources, limits)
     with ThreadPoolExecutor(_THREADS) as threads:  # reading and hashing leave Python's lock
         ahead: deque[tuple[Path, Future[Found | None]]] = deque()
         try:
@@ -91,14 +93,14 @@ def _small(path: Path, limits: Limits) -> Found | None:
             data = file.read()
     except OSError:
         return Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
-    return None if data[:4] in _ZIP else Found(handle, digest(data), data)
+    return None if _is_archive(data[:BLOCK]) else Found(handle, digest(data), data)
 
 
 def _large(path: Path, limits: Limits) -> Iterator[Found]:
     handle = Handle(str(path), None)
     try:
         with _plain(path) as file:
-            archive = file.read(4) in _ZIP
+            archive = _is_archive(file.read(BLOCK))
             file.seek(0)
             limit = limits.archive_bytes if archive else limits.file_bytes
             if os.fstat(file.fileno()).st_size > limit:
@@ -131,7 +133,7 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
     Raises:
         Fault: a file is gone or has changed since (its digest is another).
     """
-    archives: dict[str, ZipReader] = {}
+    archives: dict[str, ZipReader | TarReader] = {}
     with ExitStack() as stack:
         for handle, sha256 in handles:
             try:
@@ -139,7 +141,8 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
                     data = Path(handle.path).read_bytes()
                 else:
                     if handle.path not in archives:
-                        archives[handle.path] = stack.enter_context(_open(handle.path, limits))
+                        archives[handle.path] = archive = _open(handle.path, limits)
+                        stack.enter_context(archive)
                     data = archives[handle.path].read(handle.member)
             except (OSError, Unreadable):
                 data = b""
@@ -151,10 +154,17 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
             yield data
 
 
-def _open(path: str, limits: Limits) -> ZipReader:
-    return ZipReader(
-        Path(path), limit_bytes=limits.archive_bytes, limit_entries=limits.archive_entries
-    )
+def _is_archive(head: bytes) -> bool:
+    return head[:4] in _ZIP or is_tar(head)
+
+
+def _open(path: str, limits: Limits) -> ZipReader | TarReader:
+    with _plain(Path(path)) as file:
+        tar = is_tar(file.read(BLOCK))
+    size, count = limits.archive_bytes, limits.archive_entries
+    if tar:
+        return TarReader(Path(path), limit_bytes=size, limit_entries=count)
+    return ZipReader(Path(path), limit_bytes=size, limit_entries=count)
 
 
 def _members(path: Path, limits: Limits) -> Iterator[Found]:
@@ -182,14 +192,15 @@ def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found
     return Found(handle, state.hexdigest(), b"", Reason.TOO_LARGE)
 
 
-def _files(sources: Sequence[Path]) -> Iterator[Path]:
+def _files(sources: Sequence[Path], limits: Limits) -> Iterator[Path]:
     for number, source in enumerate(sources, start=1):
         if not (source.is_file() or source.is_dir()):
             what = "is no folder and no plain file" if source.exists() else "does not exist"
-            raise WrongUse(f"Source {number} {what}.", "Name a folder or a ZIP archive.")
+            raise WrongUse(f"Source {number} {what}.", "Name a folder, a ZIP or tar archive.")
     for source in sorted({path.absolute() for path in sources}):
         if source.is_file():
-            yield source
+            medium = source.name.upper() == dicomdir.NAME
+            yield from dicomdir.files_of(source, limits) if medium else [source]
             continue
         for folder, names, files in os.walk(source, followlinks=False):
             names.sort()

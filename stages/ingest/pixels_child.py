@@ -83,6 +83,7 @@ def _load(finder: Any) -> Any:
     for name in ("PIL.Jpeg2KImagePlugin", "PIL.JpegImagePlugin", "jpeg_ls", "_CharLS"):
         if find_spec(name.partition(".")[0]):
             import_module(name)
+    import_module("PIL.Image").preinit()  # what else it imports on its first image
     for syntax in ("4.50", "4.80", "4.81", "4.90", "4.91", "5"):
         _ = get_decoder(f"1.2.840.10008.1.2.{syntax}").is_available
     for bits, samples, photometric in ((16, 1, "MONOCHROME2"), (8, 3, "YBR_FULL")):

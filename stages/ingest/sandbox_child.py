@@ -64,6 +64,7 @@ def _load(get_decoder: Any) -> None:
     for name in ("numpy", "PIL.Jpeg2KImagePlugin", "PIL.JpegImagePlugin", "jpeg_ls", "_CharLS"):
         if find_spec(name.partition(".")[0]):
             import_module(name)
+    import_module("PIL.Image").preinit()  # what else it imports on its first image
     for syntax in ("4.50", "4.80", "4.81", "4.90", "4.91", "5"):
         _ = get_decoder(f"1.2.840.10008.1.2.{syntax}").is_available
 

@@ -65,3 +65,18 @@ def test_the_risk_is_recorded_for_each_series(tmp_path: Path) -> None:
     vault = new_vault(tmp_path / "vault")
     result = ingest(tmp_path / "out", folder, vault_folder=vault, params=params)
     assert sorted(row["face_risk"] for row in result.table("series")) == ["likely", "none"]
+
+
+@pytest.mark.slow
+@pytest.mark.rule("FAC-2")
+def test_in_a_real_brain_study_a_face_is_likely(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "brain-mr-study3.zip"
+    if not source.is_file():
+        pytest.skip("the shared brain study (../shared/data) is not here")
+    params = parameters(pixels={"sampled": 0})
+    result = ingest(
+        tmp_path / "out", source, vault_folder=new_vault(tmp_path / "vault"), params=params
+    )
+    found = [row["face_risk"] for row in result.table("series")]
+    assert found.count("likely") >= 3
+    assert found.count("none") <= 1  # one is cropped

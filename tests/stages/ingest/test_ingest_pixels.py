@@ -8,13 +8,18 @@ import pydicom
 import pytest
 from helpers_ingest import Result, ct, encoded, ingest, new_vault, parameters
 from helpers_text import TEXT, US, compressed, draw, picture, speckle
-from pydicom.dataset import Dataset
-from pydicom.uid import JPEGLSLossless, RLELossless
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from stages.ingest.ocr import Box
 from stages.ingest.pixels import is_sampled
 from stages.ingest.pixels_frames import blank, views, with_margin
-from stages.ingest.quarantine import Reason
+from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.raw_codec import Shape
+from stages.ingest.raw_pixels import Pixels
+from stages.ingest.sandbox import Decoder
 
 
 def taken(tmp_path: Path, *datasets: Dataset, **pixels: object) -> Result:
@@ -53,8 +58,16 @@ def held(before: np.ndarray, after: np.ndarray, text: Box) -> None:
 
 
 @pytest.mark.rule("TXT-3")
-@pytest.mark.parametrize("syntax", ["", RLELossless, JPEGLSLossless])
-@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize(
+    ("color", "syntax"),
+    [
+        (False, ""),
+        (True, JPEGLSLossless),
+        pytest.param(True, "", marks=pytest.mark.slow),
+        pytest.param(False, RLELossless, marks=pytest.mark.slow),
+        pytest.param(True, RLELossless, marks=pytest.mark.slow),
+    ],
+)
 def test_text_in_a_picture_is_blanked_and_the_rest_keeps_its_bits(
     tmp_path: Path, color: bool, syntax: str
 ) -> None:
@@ -74,7 +87,7 @@ def test_text_in_a_picture_is_blanked_and_the_rest_keeps_its_bits(
 
 
 @pytest.mark.rule("FRA-4")
-@pytest.mark.parametrize("syntax", ["", RLELossless])
+@pytest.mark.parametrize("syntax", [RLELossless, pytest.param("", marks=pytest.mark.slow)])
 def test_text_of_one_frame_is_blanked_in_all(tmp_path: Path, syntax: str) -> None:
     frames = np.stack([speckle(seed=seed) for seed in range(3)])
     drawn, text = draw(frames[1])
@@ -84,6 +97,24 @@ def test_text_of_one_frame_is_blanked_in_all(tmp_path: Path, syntax: str) -> Non
     (output,) = result.datasets
     for before, after in zip(frames, output.pixel_array, strict=True):
         held(before, after, text)
+
+
+@pytest.mark.rule("TXT-6")
+def test_what_was_lossy_stays_said_so_and_is_written_lossless(tmp_path: Path) -> None:
+    drawn, text = draw(speckle())
+    buffer = BytesIO()
+    Image.fromarray(drawn).save(buffer, "JPEG", quality=90)
+    source = picture(drawn)
+    source.file_meta = FileMetaDataset()
+    source.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    source.PixelData = encapsulate([buffer.getvalue()])
+    source["PixelData"].VR = "OB"
+    source["PixelData"].is_undefined_length = True
+    decoded = source.pixel_array
+    (output,) = taken(tmp_path, source).datasets
+    held(decoded, output.pixel_array, text)
+    assert output.file_meta.TransferSyntaxUID == JPEGLSLossless
+    assert output.LossyImageCompression == "01"
 
 
 @pytest.mark.rule("TXT-5")
@@ -156,6 +187,7 @@ def test_the_sample_is_the_declared_fraction_and_depends_on_the_key_and_the_inst
     assert all(is_sampled(b"k" * 32, sop, 1) for sop in sops)
 
 
+@pytest.mark.slow
 @pytest.mark.rule("OCR-1")
 def test_the_same_pictures_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     drawn, _ = draw(speckle())
@@ -208,3 +240,22 @@ def test_the_pictures_class_is_taken_in(tmp_path: Path) -> None:
     (series,) = result.table("series")
     assert (series["kind"], series["modality"]) == ("picture", "US")
     assert result.datasets[0].SOPClassUID == US
+
+
+@pytest.mark.rule("BOX-1")
+@pytest.mark.parametrize(
+    ("kind", "syntax"), [("JPEG", JPEGBaseline8Bit), ("JPEG2000", JPEG2000Lossless)]
+)
+def test_the_guarded_decoder_takes_what_pillow_decodes(kind: str, syntax: str) -> None:
+    buffer = BytesIO()
+    options = {"no_jp2": True} if kind == "JPEG2000" else {}
+    Image.fromarray(speckle()).save(buffer, kind, **options)
+    shape = Shape(160, 160, 1, 1, 8, 8, signed=False, photometric="MONOCHROME2")
+    decoder = Decoder()
+    try:
+        good = Pixels(encapsulate([buffer.getvalue()]), shape)
+        decoder.check(syntax, good)
+        with pytest.raises(Quarantined):
+            decoder.check(syntax, Pixels(encapsulate([buffer.getvalue()[:200]]), shape))
+    finally:
+        decoder.close()

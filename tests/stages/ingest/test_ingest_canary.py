@@ -54,7 +54,7 @@ def through_the_stage(tmp_path: Path, source: Path, caplog, capfd) -> tuple[dict
 
 
 def alone(dataset: Dataset, **options: object) -> dict[str, bytes]:
-    """One instance of a SOP class that the stage does not take in yet."""
+    """One instance, without its series."""
     rules = Rules(
         subject="s-aaaaaaaaaa",
         uid_key=b"u" * 32,
@@ -143,11 +143,18 @@ def test_nothing_planted_in_a_shared_subject_is_left(
 
 
 @pytest.mark.rule("ING-3")
-def test_nothing_planted_in_the_shared_ultrasound_is_left(shared_data: Path) -> None:
+@pytest.mark.rule("ING-12")
+def test_nothing_planted_in_the_shared_ultrasound_is_left(
+    tmp_path: Path, shared_data: Path, caplog, capfd
+) -> None:
     path = shared_data / "busi" / "busi.zip"
     if not path.is_file():
         pytest.skip("the shared ultrasound (../shared/data/busi) is not here")
     with zipfile.ZipFile(path) as archive:
         first = min(name for name in archive.namelist() if name.endswith(".dcm"))
         dataset = pydicom.dcmread(BytesIO(archive.read(first)))
-    assert search(alone(dataset)) == {}
+    outputs, instances = through_the_stage(
+        tmp_path, write(tmp_path / "in", [dataset]), caplog, capfd
+    )
+    assert instances == 1
+    assert search(outputs) == {}

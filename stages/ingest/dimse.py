@@ -27,8 +27,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from audit.errors import WrongUse

@@ -81,3 +81,40 @@ def receive(
             f"{received.refused} refused."
         ),
     )
+
+
+@app.command()
+def fetch(
+    url: Annotated[str, typer.Argument(metavar="URL", help="DICOMweb service.")],
+    *,
+    out: InboxOption,
+    study: Annotated[
+        list[str] | None, typer.Option("--study", metavar="UID", help="Study; several times.")
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--query", metavar="KEY=VALUE", help="Studies by an attribute; several times."
+        ),
+    ] = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch studies by DICOMweb; run again, it fetches what is missing."""
+    from dataclasses import asdict
+
+    from audit.errors import WrongUse
+    from stages.ingest.dicomweb import fetch as fetch_studies
+    from stages.ingest.inbox import open_inbox
+
+    pairs = [text.partition("=") for text in query or ()]
+    if not all(key and value for key, _, value in pairs):
+        raise WrongUse("A query is none.", "Give KEY=VALUE, such as Modality=CT.")
+    filters = {key: value for key, _, value in pairs}
+    with open_inbox(out, _forbidden(project)) as inbox, console.progress() as say:
+        done = fetch_studies(url, inbox, studies=study or (), query=filters, say=say)
+    console.show(
+        asdict(done),
+        as_json=as_json,
+        text=lambda: console.line(f"{done.instances} instances fetched, {done.present} were here."),
+    )

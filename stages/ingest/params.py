@@ -60,12 +60,12 @@ class Options(Params):
 
 
 class PixelParams(Params):
-    """What is done about text in the pixels; decision 15 argues the defaults."""
+    """What is done about text in the pixels; decision 14 argues the defaults."""
 
     text: Literal["by kind", "blank", "quarantine"] = "by kind"
     """Text found in an image: blank it, quarantine the image (and its series, if that is a volume),
     or by kind: blank in pictures (ultrasound, secondary captures), quarantine in volumes."""
-    sampled: Annotated[float, Field(ge=0, le=1)] = 0.01
+    sampled: Annotated[float, Field(ge=0, le=1)] = 0.005
     """Share of the instances of volumes (CT, MR) that is looked at; of pictures all are."""
 
 

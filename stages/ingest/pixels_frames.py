@@ -3,7 +3,8 @@
 Rules:
 
 - FRA-1  Blanking changes the boxes alone: every other sample keeps its bits.
-- FRA-2  A box gets a margin, so that nothing of a glyph's edge is left.
+- FRA-2  A box gets a margin, so that nothing of a glyph's edge is left, nor a letter at the end of
+         a line that the detector took for background.
 - FRA-3  What is filled in is black where it is defined (color, MONOCHROME1's highest), else the
          lowest value of the frame.
 - FRA-4  Text that a device draws stands still: what is found in one frame is blanked in all.
@@ -82,8 +83,10 @@ def blank(frames: Array, boxes: Sequence[Box], photometric: str) -> Array:
 
 
 def with_margin(box: Box) -> Box:
-    """The box with a quarter of its shorter side, at least 2 pixels, on each side (FRA-2)."""
-    margin = max(2, min(box.bottom - box.top, box.right - box.left) // 4)
+    """The box, grown by a quarter of the line's height and, at its ends, by the whole (FRA-2)."""
+    down, across = box.bottom - box.top, box.right - box.left
+    side, end = max(2, min(down, across) // 4), max(2, min(down, across))
+    rows, columns = (side, end) if down <= across else (end, side)
     return Box(
-        max(0, box.top - margin), max(0, box.left - margin), box.bottom + margin, box.right + margin
+        max(0, box.top - rows), max(0, box.left - columns), box.bottom + rows, box.right + columns
     )

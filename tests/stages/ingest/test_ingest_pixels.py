@@ -50,10 +50,10 @@ def held(before: np.ndarray, after: np.ndarray, text: Box) -> None:
     changed = np.argwhere((before != after).reshape(*before.shape[:2], -1).any(axis=-1))
     top, left = changed.min(axis=0)
     bottom, right = changed.max(axis=0) + 1
-    assert top <= text.top <= top + 12
-    assert left <= text.left <= left + 12
-    assert bottom - 12 <= text.bottom <= bottom
-    assert right - 12 <= text.right <= right
+    assert top <= text.top <= top + 9
+    assert left <= text.left <= left + 30
+    assert bottom - 9 <= text.bottom <= bottom
+    assert right - 30 <= text.right <= right
     assert np.unique(after[text.top : text.bottom, text.left : text.right]).size == 1
 
 

@@ -36,6 +36,7 @@ from securesystemslib.signer import Key, Signer
 
 from audit import clock, durable, layout
 from audit.admission import Admission
+from audit.bad import Bad
 from audit.checkpoint import LIMIT_BYTES, Checkpoint, sign_checkpoint
 from audit.end import End, state_at
 from audit.envelope import open_envelope, read_statement, sign
@@ -279,7 +280,10 @@ class Ledger:
         while start < end:
             batch = layout.read_batch(self.folder, start)
             for raw in batch[max(first - start, 0) :]:
-                state.admit(raw)
+                try:
+                    state.admit(raw)
+                except Refused as error:
+                    raise Bad(f"record {state.size}", error.what) from error
                 yield raw
             start += len(batch)
 

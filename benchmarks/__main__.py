@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import again, start, trace
+from benchmarks import again, ledger, start, trace
 
-for module in (start, again, trace):
+for module in (start, again, trace, ledger):
     module.main()

@@ -13,10 +13,7 @@ Rules:
 from __future__ import annotations
 
 import fcntl
-import os
 import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from audit.errors import Fault, WrongUse
-from flows.environment_archive import INTERPRETER, WHEELS, unpack_interpreter
+from audit.errors import WrongUse
+from flows.environment_make import libraries, make, minor
 from stages.artifact import Digest
-from stages.lock import check_environment, lock_digest, normal_name, read_lock
+from stages.lock import check_environment, lock_digest, read_lock
 
 Say = Callable[[str, float], None]
 How = Literal["running", "kept", "archive", "pip"]
@@ -71,7 +68,7 @@ def environment_for(
     """
     pins = read_lock(lock)
     digest = lock_digest(pins)
-    if _minor(python) == _minor(platform.python_version()) and _runs(pins, running):
+    if minor(python) == minor(platform.python_version()) and _runs(pins, running):
         return Environment(Path(sys.executable), "running", digest)
     folder = home / "environments" / digest[:12]
     with _alone(folder):
@@ -80,13 +77,9 @@ def environment_for(
             say(f"making the environment of lock {digest[:12]}", 0.0)
             archived = archive()
             how = "archive" if archived else "pip"
-            _make(folder, python, pins, archived)
+            make(folder, python, pins, archived)
             (folder / _STAMP).write_text(f"{digest}\n", encoding="utf-8")
-    return Environment(folder / "venv" / "bin" / "python", how, digest, _libraries(folder))
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
+    return Environment(folder / "venv" / "bin" / "python", how, digest, libraries(folder))
 
 
 def _runs(pins: dict[str, str], running: Path) -> bool:
@@ -97,82 +90,6 @@ def _runs(pins: dict[str, str], running: Path) -> bool:
     except WrongUse:
         return False
     return same
-
-
-def _make(folder: Path, python: str, pins: dict[str, str], archive: Path | None) -> None:
-    """A virtual environment with exactly these distributions (ENV-2)."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    asked = _wheels(pins, archive) if archive else [f"{n}=={v}" for n, v in sorted(pins.items())]
-    interpreter = _interpreter(folder, python, archive)
-    variables = _libraries(folder)
-    _call([str(interpreter), "-m", "venv", str(folder / "venv")], variables)
-    offline = ["--no-index"] if archive else []
-    _call([
-        str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps",
-        "--disable-pip-version-check", *offline, *asked,
-    ], variables)  # fmt: skip
-
-
-def _wheels(pins: dict[str, str], archive: Path) -> list[str]:
-    """The archived wheels that the lock pins.
-
-    Raises:
-        Fault: there are none.
-    """
-    asked = []
-    for path in sorted((archive / WHEELS).glob("*.whl")):
-        name, version = path.name.split("-")[:2]
-        pinned = pins.get(normal_name(name))
-        if pinned is not None and pinned in (version, version.split("+", 1)[0]):
-            asked.append(str(path))
-    if not asked:
-        raise Fault(
-            "The release's archive of wheels holds none that its lock pins.",
-            "Fetch the archive again from where the release was published.",
-        )
-    return asked
-
-
-def _interpreter(folder: Path, python: str, archive: Path | None) -> Path:
-    """This interpreter if it is the release's, else the archived one, else one of that version.
-
-    Raises:
-        WrongUse: none is here.
-    """
-    if python == platform.python_version():
-        return Path(sys.executable)
-    if archive and (archive / INTERPRETER).is_file():
-        return unpack_interpreter(archive / INTERPRETER, folder / "interpreter")
-    if _minor(python) == _minor(platform.python_version()):
-        return Path(sys.executable)
-    found = shutil.which(f"python{_minor(python)}")
-    if found is None:
-        raise WrongUse(
-            f"The release was made with Python {_minor(python)}, and there is no "
-            f"`python{_minor(python)}` here.",
-            "Install that version of Python, so that it is on PATH.",
-        )
-    return Path(found)
-
-
-def _libraries(folder: Path) -> dict[str, str]:
-    """What the archived interpreter needs to find its libraries."""
-    libraries = folder / "interpreter" / "lib"
-    return {"LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else {}
-
-
-def _call(command: list[str], variables: Mapping[str, str]) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**clean, **variables}
-    )
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise Fault(
-            f"The release's environment could not be made: {lines[-1].rstrip('.')}.",
-            "Mend what pip says, then try again; an archived environment needs no network.",
-        )
 
 
 def _stamp(folder: Path) -> str:

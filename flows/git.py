@@ -129,8 +129,9 @@ class Repository:
         with (self._work / "git.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             marker = self._work / "git.writing"
-            names = ("index", "HEAD", "packed-refs", *references)
-            locks = [Path(self._path(f"{name}.lock")) for name in names]
+            before = marker.read_text("utf-8").split() if marker.exists() else []
+            names = {"index", "HEAD", "packed-refs", *references, *before}
+            locks = [Path(self._path(f"{name}.lock")) for name in sorted(names)]
             left = [path for path in locks if path.exists()]
             if left and (not marker.exists() or _at_work(self.project)):
                 raise WrongUse(
@@ -139,7 +140,7 @@ class Repository:
                 )
             for path in left:
                 path.unlink()
-            write_whole(marker, b"")
+            write_whole(marker, "\n".join(sorted(names)).encode())
             try:
                 yield Writer(self, lock.fileno())
             finally:

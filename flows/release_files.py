@@ -61,7 +61,7 @@ def build(
     # 5. The page that names them all.
     step("manifest")
     manifest = _manifest(work, candidate, found, environment=environment, checkpoint=checkpoint)
-    write_whole(work.manifest, manifest.dump())
+    write_whole(work.manifest, manifest.dump(), through=work.project / ".kette")
     work.manifest.chmod(0o644)
     return manifest
 

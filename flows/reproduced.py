@@ -4,8 +4,7 @@ Rules:
 
 - RPD-1  R0: every released byte was retrieved and its evidence holds. R1 and R2 are those of the
          ladder (`stages/ladder.py`): of a rebuild, whether or not the bytes are still there.
-- RPD-2  R1 is expected on a machine of the release's class, R2 elsewhere; what was asked for goes
-         before it. A higher level reaches a lower one.
+- RPD-2  A higher level reaches a lower one.
 - RPD-3  A dataset that is not whole differs at `inputs`, first of all.
 """
 
@@ -14,18 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from flows.expectation import LEVELS, Level
 from flows.history import Standing
-from flows.manifest import MachineClass
 from flows.retrieval import Dataset
 from stages.ladder import Comparison
 
-Level = Literal["R0", "R1", "R2"]
 Json = dict[str, Any]
 
-LEVELS: Final = ("R0", "R2", "R1")
-"""In rising order: retrieved, equivalent, equal to the bit."""
 SHOWN: Final = 20
 """Causes that a record and the command line name."""
 
@@ -53,7 +49,7 @@ class Reproduction:
     tag: str
     commit: str
     asked: Level
-    """What was asked for, else what is expected (RPD-2)."""
+    """What was asked for, else what is expected (`flows/expectation.py`)."""
     standing: Standing
     signer: str
     """Who signed the tag, in words."""
@@ -79,7 +75,7 @@ class Reproduction:
 
     @property
     def reached(self) -> bool:
-        """Whether the level asked for was reached."""
+        """Whether the level asked for was reached (RPD-2)."""
         return self.level is not None and LEVELS.index(self.level) >= LEVELS.index(self.asked)
 
     @property
@@ -150,27 +146,3 @@ def shortened(texts: Sequence[str]) -> tuple[str, ...]:
     """The first texts, and how many more there are."""
     more = len(texts) - SHOWN
     return (*texts[:SHOWN], f"and {more} more") if more > 0 else tuple(texts)
-
-
-def class_differences(released: MachineClass, here: MachineClass) -> tuple[str, ...]:
-    """In what a machine is of another class.
-
-    Interpreter and libraries are the environment's, which is rebuilt; another processor of the same
-    instruction sets is of the same class.
-    """
-    found = [
-        f"{name}: {was} → {now}"
-        for name in ("system", "machine", "libc")
-        if (was := getattr(released, name)) != (now := getattr(here, name))
-    ]
-    gone = sorted(set(released.isa) - set(here.isa))
-    new = sorted(set(here.isa) - set(released.isa))
-    if gone or new:
-        changes = [*(f"−{name}" for name in gone), *(f"+{name}" for name in new)]
-        found.append(f"instruction sets: {' '.join(changes)}")
-    return tuple(found)
-
-
-def expected(asked: Level | None, machine: Sequence[str]) -> Level:
-    """The level to hold the reproduction against (RPD-2)."""
-    return asked or ("R2" if machine else "R1")

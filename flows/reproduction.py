@@ -6,19 +6,21 @@ Rules:
          code are the tag's.
 - RPR-2  Every reproduction that came to a result leaves a page and a signed record, whatever the
          result is.
-- RPR-3  A tag that is not signed, or signed for another manifest, is refused.
+- RPR-3  A tag that is not signed, or signed for another manifest, or by a key that neither this
+         machine nor the caller knows, is refused: its code would run here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.errors import Refused
-from audit.keys import public_keys
+from audit.public_keys import load_public, public_keys
 from audit.statement import event
+from flows.expectation import Level, class_differences, expected
 from flows.git import Repository
 from flows.history import history, standing
 from flows.ledger import open_ledger
@@ -27,7 +29,7 @@ from flows.manifest import ReleaseManifest
 from flows.objects import Objects
 from flows.rebuilt import Work, rebuilt
 from flows.reference import Reference, resolve
-from flows.reproduced import Level, Reproduction, class_differences, expected
+from flows.reproduced import Reproduction
 from flows.reproduction_page import page
 from flows.retrieval import Retrieved, retrieve
 from flows.tag_signature import signer_of
@@ -43,6 +45,7 @@ def reproduce(
     ref: str,
     *,
     asked: Level | None = None,
+    key: Path | None = None,
     keep: bool = False,
     say: Say = lambda text, fraction: None,
 ) -> Reproduction:
@@ -52,19 +55,23 @@ def reproduce(
         project: folder of the project.
         ref: version, tag or commit.
         asked: the level; default: R1 on a machine of the release's class, else R2.
+        key: public key (PEM) of the releaser, where this machine does not know it.
         keep: leave the work tree and the retrieved release below `.kette/reproduce/`.
         say: progress.
 
     Raises:
         WrongUse: no such release; no interpreter of its version.
-        Refused: its tag, manifest or ladder does not hold.
+        Refused: its tag, manifest or ladder does not hold, or nobody here knows who signed it.
         Fault: git, DVC, pip or the rebuild failed.
     """
     ledger, place, machine = open_ledger(project)
     repository, known = Repository(place.project), history(ledger)
     reference = resolve(repository, place.name, ref)
     manifest = reference.manifest
-    signer = _signer(repository, reference, known.keys | public_keys(place.keys).keys())
+    trusted = known.keys | public_keys(place.keys).keys()
+    signer = signed_by(
+        repository, reference, trusted | ({load_public(key).keyid} if key else set())
+    )
     differs = class_differences(manifest.machine_class, machine_class())
     asked = expected(asked, differs)
     objects = Objects(place.project)
@@ -96,11 +103,11 @@ def reproduce(
     return found.kept(path, *testify(project, told))
 
 
-def _signer(repository: Repository, reference: Reference, known: set[str]) -> str:
-    """Who signed the tag.
+def signed_by(repository: Repository, reference: Reference, known: Collection[str]) -> str:
+    """Who signed a release's tag, in words (RPR-3).
 
     Raises:
-        Refused: nobody did, or the signature does not hold.
+        Refused: nobody did, the signature does not hold, or its key is not known.
     """
     raw = repository.ask("cat-file", "tag", f"refs/tags/{reference.tag}")
     key = signer_of(raw.encode()) if raw else None
@@ -114,8 +121,13 @@ def _signer(repository: Repository, reference: Reference, known: set[str]) -> st
             f"The tag {reference.tag} was signed for another manifest.",
             "Fetch the tag again from where the release was published.",
         )
-    known_here = "knows" if key.keyid in known else "does not know: compare it with its owner's"
-    return f"Signed by the key {key.keyid[:12]}, which this machine {known_here}."
+    if key.keyid not in known:
+        raise Refused(
+            f"The tag {reference.tag} is signed by a key that nobody here knows: {key.keyid[:12]}.",
+            "Get the releaser's public key from its owner and give it with `--key`: "
+            "a release's own code runs when it is rebuilt.",
+        )
+    return f"Signed by the key {key.keyid[:12]}."
 
 
 def _evidence(retrieved: Retrieved, manifest: ReleaseManifest) -> Iterator[str]:

@@ -58,8 +58,8 @@ def _sections(found: Reproduction) -> Iterator[Section]:
         tables=(
             table(
                 "What explains the first difference",
-                [{"cause": cause} for cause in shortened(found.causes)],
-                {"cause": "cause"},
+                [{"n": n, "cause": c} for n, c in enumerate(shortened(found.causes), 1)],
+                {"n": "", "cause": "cause"},
             ),
         ),
     )
@@ -140,7 +140,7 @@ def _equivalence(compared: Comparison) -> Section:
         },
     )  # fmt: skip
     text = (
-        "Declared before the release (`release.tolerances`)."
+        "Declared before the release, in its parameters."
         if compared.tolerances
         else "Every result is equal, or no score could be held against another."
     )

@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -35,6 +36,8 @@ from stages.stage import Gate, Json
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """What the system says when the disk, and not the program, is at fault."""
+_UNFINISHED = ".new-"
+"""How the names of files begin that are being written."""
 
 
 class Entry(BaseModel):
@@ -69,27 +72,34 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, through: Path | None = None) -> None:
     """Write a file so that a kill leaves the old bytes or the new ones, on disk.
 
+    Args:
+        path: replaced if it is there.
+        data: all of it.
+        through: the folder, on the same disk, where the bytes are written first, and stay if the
+            process is killed; none: beside the file.
+
     Raises:
-        Fault: when the disk is full.
+        Transient: when the disk is full or fails.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        handle, name = tempfile.mkstemp(dir=through or path.parent, prefix=_UNFINISHED)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+        sync_folder(path.parent)
     except OSError as error:
         raise disk_fault(error) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise disk_fault(error) from None
-    sync_folder(path.parent)
 
 
 def disk_fault(error: OSError) -> Transient:
@@ -121,6 +131,8 @@ class Store:
     def sweep(self) -> None:
         """Remove what a killed run left half-made. Call it under the project's run lock."""
         shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        for path in (self.folder / "keys").glob(f"{_UNFINISHED}*"):
+            path.unlink(missing_ok=True)
 
     def has(self, digest: Digest) -> bool:
         return (self._object(digest) / "manifest.json").is_file()
@@ -232,13 +244,29 @@ def publish_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Make a folder anew: filled beside its place, then exchanged by two renames.
 
     A kill leaves the old folder, the new one, or for an instant none; never half of one.
+
+    Raises:
+        Transient: when the disk is full or fails; then the old folder stays.
     """
     new, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    fill(new)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    try:
+        if old.exists() and not target.exists():  # killed between the renames
+            old.rename(target)
+        for left in (new, old):
+            if left.exists():
+                shutil.rmtree(left)
+        new.mkdir(parents=True)
+        fill(new)
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise disk_fault(error) from None
+        raise
     shutil.rmtree(old, ignore_errors=True)

@@ -27,6 +27,10 @@ def reproduce(
         Literal["R0", "R1", "R2"] | None,
         typer.Option(help="R0: retrieve. R1: equal bits. R2: within tolerances."),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="Public key (PEM) of the releaser, if not known here."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the work tree behind.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Copy the page here.")] = None,
     as_json: JsonOption = False,
@@ -35,7 +39,7 @@ def reproduce(
     from flows.reproduction import reproduce as work
 
     with contextlib.redirect_stdout(sys.stderr), console.progress() as say:
-        found = work(project.absolute(), ref, asked=level, keep=keep, say=say)
+        found = work(project.absolute(), ref, asked=level, key=key, keep=keep, say=say)
     if out is not None and found.page is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(found.page.read_bytes())

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -86,11 +87,34 @@ def add(project: Path, folder: str = "data") -> None:
                 f"Git tracks files below `{folder}/`; DVC pins them, git must not.",
                 f"Run `git rm -r --cached {folder}` and commit, then run again.",
             ) from None
-        except DvcException as error:
+        except (DvcException, sqlite3.Error) as error:
             raise Fault(
                 f"DVC could not pin `{folder}/` ({type(error).__name__}).",
                 f"Run `dvc doctor` and `dvc add {folder}` in the project to see why.",
             ) from None
+    _require_held(project, folder)
+
+
+def _require_held(project: Path, folder: str) -> None:
+    """Refuse a pin of bytes that DVC does not hold: it passes over what the disk refused.
+
+    Raises:
+        Fault: an object is missing or cut off; then the pin is removed.
+    """
+    try:
+        missing = [
+            path
+            for path, held in listed(project, folder).items()
+            if not held.is_file() or held.stat().st_size != (project / folder / path).stat().st_size
+        ]
+    except (FileNotFoundError, ValueError):
+        missing = ["its list"]
+    if missing:
+        (project / f"{folder}.dvc").unlink(missing_ok=True)
+        raise Fault(
+            f"DVC could not keep `{folder}/`: {len(missing)} of its objects are missing.",
+            "Free space or repair the disk, then run the same command again.",
+        )
 
 
 def _drop_cut_off(project: Path, folder: str) -> None:

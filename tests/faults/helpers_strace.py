@@ -28,8 +28,9 @@ import subprocess
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from audit.errors import KetteError
@@ -47,7 +48,7 @@ CALLS = (
 FAULTS = ("error=EIO", "error=ENOSPC", "signal=SIGKILL")
 
 _WRITING = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC)")
-_LINE = re.compile(r"(?:\d+ +)?(?P<name>[a-z0-9_]+)\((?P<rest>.*)")
+_LINE = re.compile(r"(?P<thread>\d*) *(?P<name>[a-z0-9_]+)\((?P<rest>.*)")
 _FROM_HERE = re.compile(r'AT_FDCWD<[^>]*>, (?="/)')
 _PR_SET_PTRACER = 0x59616D61
 
@@ -61,6 +62,12 @@ class Call:
     """Counted from 1, among the calls of this name."""
     text: str
     """As strace shows it."""
+
+    @property
+    def file(self) -> str:
+        """The first file or folder that it names."""
+        found = re.search(r'<(…[^>]*)>|"(…[^"]*)"', self.text)
+        return found[1] or found[2] if found else self.text
 
     def inject(self, fault: str) -> str:
         """strace's expression for a fault at this call and no other."""
@@ -82,6 +89,9 @@ class Ended:
     """Whether the fault was met; without one, whether the work was done."""
     trace: str
 
+    def __str__(self) -> str:
+        return f"said {self.said}, error {self.error}, killed {self.killed}, met {self.met}"
+
 
 def recorded(work: Work, folder: Path) -> list[Call]:
     """The work's calls below a folder that change files, in order; nothing is injected."""
@@ -91,27 +101,34 @@ def recorded(work: Work, folder: Path) -> list[Call]:
 
 
 def calls_in(trace: str, folder: Path) -> list[Call]:
-    """The calls of one thread below a folder that change files."""
-    found, counts = [], Counter[str]()
+    """The calls below a folder that change files; each thread has a count of its own."""
+    found, counts = [], Counter[tuple[str, str]]()
     for line in trace.splitlines():
         match = _LINE.match(line)
         if match is None or match["name"] not in CALLS:
             continue
-        name = match["name"]
-        counts[name] += 1
+        name, thread = match["name"], match["thread"]
+        counts[thread, name] += 1
         arguments = _FROM_HERE.sub("", match["rest"].rpartition(" = ")[0].rstrip()[:-1])
         if str(folder) in arguments and _changes(name, arguments):
             text = arguments.replace(str(folder), "…")
-            found.append(Call(name, counts[name], text))
+            found.append(Call(name, counts[thread, name], text))
     return found
 
 
-def run(work: Work, inject: str | None) -> Ended:
+def ends_of_runs(calls: Sequence[Call]) -> list[Call]:
+    """Of each row of the same call on the same file, the first and the last."""
+    rows = [list(row) for _, row in groupby(calls, lambda call: (call.name, call.file))]
+    return [call for row in rows for call in (row[:1] + row[1:][-1:])]
+
+
+def run(work: Work, inject: str | None, *, traced: bool = True) -> Ended:
     """Do the work in a child, with or without a fault.
 
     Args:
         work: gets a function that says a line to this process.
         inject: as `Call.inject` gives it.
+        traced: have strace attached; without it there is no fault from here.
     """
     go_read, go_write = os.pipe()
     said_read, said_write = os.pipe()
@@ -123,17 +140,18 @@ def run(work: Work, inject: str | None) -> Ended:
     os.close(go_read)
     os.close(said_write)
     with tempfile.NamedTemporaryFile(prefix="strace-") as trace, os.fdopen(said_read, "rb") as pipe:
-        tracer = _attach(child, trace.name, inject)
+        tracer = _attach(child, trace.name, inject) if traced else None
         os.close(go_write)
         lines = pipe.read().decode().splitlines()
         _, status = os.waitpid(child, 0)
-        tracer.wait()
-        assert tracer.stderr is not None
-        tracer.stderr.close()
+        if tracer is not None:
+            tracer.communicate()
         text = Path(trace.name).read_text("utf-8", "replace")
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    broken = [line for line in lines if line.startswith("!!")]
-    assert killed or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0), (status, broken, text)
+    broken = "\n".join(line[2:] for line in lines if line.startswith("!!"))
+    if not killed and status:
+        injected = [line for line in text.splitlines() if "(INJECTED)" in line]
+        raise AssertionError(f"the work failed with no error of its own: {injected}\n{broken}")
     errors = [line[1:] for line in lines if line.startswith("!")]
     met = killed or "(INJECTED)" in text if inject else not errors
     said = [line for line in lines if not line.startswith("!")]

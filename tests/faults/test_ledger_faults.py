@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.peer("strace"), pytest.mark.rule("LED-1"), pytest.mark
 ORIGIN = "kette/test"
 SIGNER = CryptoSigner.generate_ed25519()
 KEYS = {SIGNER.public_key.keyid: SIGNER.public_key}
-SAMPLE = 6
+SAMPLE = 4
 """Points of each scene that `make test` has; all of them are in the broad suite."""
 
 

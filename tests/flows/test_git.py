@@ -88,6 +88,18 @@ def test_a_lock_that_a_killed_call_left_is_removed_by_the_next(repository, name)
 
 
 @pytest.mark.rule("GIT-3")
+def test_a_lock_of_a_reference_is_known_to_be_ours_after_other_writers(repository):
+    lock = repository.project / ".git" / "refs" / "heads" / "main.lock"
+    with repository.writing(MAIN):
+        lock.touch()  # its git was killed, the program went on to tell it
+    with repository.writing():
+        assert not lock.exists()
+    with repository.writing(MAIN):
+        pass
+    assert not (repository.project / ".kette" / "git.writing").exists()
+
+
+@pytest.mark.rule("GIT-3")
 def test_a_lock_is_kept_while_a_git_is_at_work_here(repository):
     (repository.project / ".kette").mkdir()
     (repository.project / ".kette" / "git.writing").touch()

@@ -40,10 +40,15 @@ class Planted:
     code: tuple[str, str, str] | None = None
     """File below `stages/`, text, other text."""
     quick: bool = False
+    observed: str = ""
+    """How the causes begin that the numeric processes told of themselves beside it."""
 
 
-def _parameter(result: str, cause: str, *, quick: bool = False, **changes: Any) -> Planted:
-    return Planted("parameters", f"parameter {cause}", result, changes, quick=quick)
+def _parameter(
+    result: str, cause: str, *, quick: bool = False, observed: str = "", **changes: Any
+) -> Planted:
+    cause = f"parameter {cause}"
+    return Planted("parameters", cause, result, changes, quick=quick, observed=observed)
 
 
 def _code(
@@ -78,9 +83,11 @@ PLANTED = {
     ),
     "instruction set": _parameter(
         ANY, "numerics.instruction_set: default → avx2",
-        numerics={"instruction_set": "avx2"},
+        numerics={"instruction_set": "avx2"}, observed="instruction set",
     ),
-    "threads": _parameter(ANY, "numerics.threads: 1 → 2", numerics={"threads": 2}),
+    "threads": _parameter(
+        ANY, "numerics.threads: 1 → 2", numerics={"threads": 2}, observed="threads: 1 → 2"
+    ),
     "confidence": _parameter(
         "metrics", "assess.confidence: 0.95 → 0.9", assess={"confidence": 0.9}
     ),
@@ -98,8 +105,8 @@ PLANTED = {
     ),
     # code
     "line of annotate": _code(
-        "preprocessing", "annotate/consensus.py", "wins = (score >= 0)", "wins = (score >= 0.2)",
-        "annotate",
+        "preprocessing", "annotate/consensus.py", "inner[wins] = structure.label",
+        "inner[np.roll(wins, 1, axis=2)] = structure.label", "annotate",
     ),
     "comment of dataset": _code(
         EQUAL, "dataset/summary.py", "Pure decisions, no I/O.", "Pure decisions.", "dataset"
@@ -140,13 +147,15 @@ def test_a_changed_parameter_or_line_is_named(
     if planted.code:
         twin.code(tmp_path / "code", *planted.code)
     twin.climb("rebuild", str(released.folder))
-    _told(released.compare(twin), planted.rung, planted.cause, planted.result)
+    found = released.compare(twin)
+    _told(found, planted.rung, planted.cause, planted.result, planted.observed)
 
 
-def _told(found: Comparison, rung: str, cause: str, result: str) -> None:
+def _told(found: Comparison, rung: str, cause: str, result: str, observed: str = "") -> None:
     assert found.first_difference == rung
-    assert cause in found.causes
-    assert len(found.causes) == 1
+    assert found.causes[0] == cause
+    assert bool(observed) == bool(found.causes[1:])
+    assert all(other.startswith(observed) for other in found.causes[1:])
     differing = [r.name for r in found.rungs if r.name in RESULTS and not r.equal]
     assert result in (ANY, *differing[:1], *(() if differing else (EQUAL,)))
     assert (found.level == "R1") == (not differing)

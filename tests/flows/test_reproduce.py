@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from helpers_project import ROOT, Project, git, make
 
@@ -27,11 +29,7 @@ from stages.ladder import RUNGS
 from stages.planning import CHAIN
 from stages.project import Place
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    # Prefect closes its database's threads after the event loop that they report to.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
+pytestmark = pytest.mark.timeout(900)
 WHO = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -89,14 +87,19 @@ def records(project: Project, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.rule("RPR-1")
 @pytest.mark.rule("RPR-2")
-def test_a_clone_under_another_home_rebuilds_the_release_to_the_bit(clone: Project) -> None:
+@pytest.mark.rule("RPR-3")
+def test_a_clone_under_another_home_rebuilds_the_release_to_the_bit(
+    clone: Project, released: Project
+) -> None:
     page = clone.folder.parent / "page.html"
-    found = bring_back(clone, "--out", str(page), KETTE_LOADER_WORKERS="1")
+    assert "by a key that nobody here knows" in clone.call("reproduce", VERSION, check=1).stderr
+    key = ("--key", str(released.home / NAME / "keys" / "signer.pub"))
+    found = bring_back(clone, *key, "--out", str(page), KETTE_LOADER_WORKERS="1")
     assert (found["level"], found["reached"], found["first_difference"]) == ("R1", True, None)
     assert [rung["name"] for rung in found["rungs"]] == list(RUNGS)
     assert all(rung["equal"] and rung["released"] for rung in found["rungs"])
     assert (found["lost"], found["causes"], found["missing"], found["erased"]) == ([], [], [], [])
-    assert "does not know" in found["signer"]
+    assert "Signed by the key" in found["signer"]
     assert page.read_bytes() == Path(found["page"]).read_bytes()
     witness = Place(clone.folder, f"{NAME}.witness", clone.home)
     ledger = Ledger(witness.ledger, origin=f"kette/{NAME}.witness")
@@ -128,13 +131,13 @@ def test_ten_commits_later_the_tags_own_code_runs_not_todays(copy: Project, tmp_
     assert "RuntimeError at stage.py" in today.call("plan", check=3).stderr
     found = bring_back(today, KETTE_LOADER_WORKERS="2")
     assert (found["level"], found["first_difference"]) == ("R1", None)
-    assert "knows" in found["signer"]
     today.call("audit", "verify")
 
 
 @pytest.mark.slow
-def test_the_released_bytes_alone_are_retrieved(clone: Project) -> None:
-    found = bring_back(clone, "--level", "R0")
+def test_the_released_bytes_alone_are_retrieved(clone: Project, released: Project) -> None:
+    key = released.home / NAME / "keys" / "signer.pub"
+    found = bring_back(clone, "--level", "R0", "--key", str(key))
     assert (found["level"], found["reached"], found["rungs"]) == ("R0", True, [])
     assert not (clone.folder / "releases" / VERSION).exists()
 
@@ -199,7 +202,8 @@ def test_a_withdrawn_release_comes_back_and_says_so(copy: Project, tmp_path: Pat
     assert "A defect in the field" in Path(found["page"]).read_text("utf-8")
     git(copy.folder.parent, "clone", "--quiet", str(copy.folder), "other")
     other = Project(tmp_path / "other", tmp_path / "other-home", tmp_path / "no-source")
-    assert bring_back(other, "--level", "R0", check=1)["standing"] == "withdrawn"
+    key = ("--key", str(copy.home / NAME / "keys" / "signer.pub"))
+    assert bring_back(other, "--level", "R0", *key, check=1)["standing"] == "withdrawn"
 
 
 @pytest.mark.slow
@@ -208,7 +212,7 @@ def test_the_scheduled_proof_raises_a_finding_when_the_release_does_not_come_bac
     copy: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KETTE_HOME", str(copy.home))
-    with orchestrator.api(Place(copy.folder, NAME, copy.home)):
+    with orchestrator.api(Place(copy.folder, NAME, copy.home)) as url:
         from flows.reproduce import reproduce
 
         assert reproduce(str(copy.folder)) == {"version": VERSION, "level": "R1"}
@@ -218,5 +222,22 @@ def test_the_scheduled_proof_raises_a_finding_when_the_release_does_not_come_bac
         shutil.rmtree(copy.folder / "releases" / VERSION)
         with pytest.raises(Refused, match="was not reproduced: no level instead of R1"):
             reproduce(str(copy.folder))
+        (raised,) = _events(url, "kette.finding.raised")
+        wanted = {"artifacts": {"key": {"any_": ["reproduction"]}}}
+        (shown,) = httpx.post(f"{url}/artifacts/latest/filter", json=wanted).json()
+    assert raised["resource"] == {"prefect.resource.id": f"kette.project.{NAME}"}
+    assert raised["payload"]["version"] == VERSION
+    assert shown["type"] == "table"
     assert len(records(copy, "finding.raised")) == 1
     copy.call("audit", "verify")
+
+
+def _events(url: str, name: str) -> list[dict[str, Any]]:
+    """Prefect's events of that name; it writes them down a moment after they were sent."""
+    wanted = {"filter": {"event": {"name": [name]}}}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := httpx.post(f"{url}/events/filter", json=wanted).json()["events"]:
+            return list(found)
+        time.sleep(0.5)
+    raise AssertionError(f"no event {name} arrived")

@@ -89,6 +89,7 @@ def _installed() -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.rule("ENV-2")
 @pytest.mark.rule("ENV-3")
+@pytest.mark.rule("MKE-1")
 def test_archived_wheels_make_the_environment_once_without_a_network(
     lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +124,7 @@ def test_archived_wheels_make_the_environment_once_without_a_network(
 
 
 @pytest.mark.slow
-@pytest.mark.rule("ENV-2")
+@pytest.mark.rule("MKE-2")
 def test_the_archived_interpreter_runs_what_was_made_with_another_one(
     lock: Path, tmp_path: Path
 ) -> None:

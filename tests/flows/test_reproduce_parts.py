@@ -20,18 +20,12 @@ from securesystemslib.signer import CryptoSigner
 from audit.errors import Fault, Refused
 from audit.ledger import Ledger
 from audit.statement import event
+from flows.expectation import Level, class_differences, expected
 from flows.git import Repository
 from flows.history import Standing, history, standing
 from flows.rebuild import rebuild, unpack, variables
 from flows.rebuilt import Work, read_ladder, rebuilt
-from flows.reproduced import (
-    Level,
-    Rebuild,
-    Reproduction,
-    class_differences,
-    expected,
-    shortened,
-)
+from flows.reproduced import Rebuild, Reproduction, shortened
 from flows.reproduction import _keep_page
 from flows.reproduction_page import page
 from flows.retrieval import Dataset, Retrieved
@@ -70,6 +64,7 @@ def reproduction(**changes: Any) -> Reproduction:
 
 
 @pytest.mark.rule("RPD-1")
+@pytest.mark.rule("RPD-2")
 @pytest.mark.parametrize(
     ("asked", "lost", "again", "level", "reached"),
     [
@@ -93,7 +88,7 @@ def test_the_level_reached_is_held_against_the_one_asked_for(
     assert (found.level, found.reached) == (level, reached)
 
 
-@pytest.mark.rule("RPD-2")
+@pytest.mark.rule("EXP-1")
 def test_another_class_of_machine_expects_equivalence() -> None:
     other = HERE.model_copy(update={"machine": "aarch64", "isa": ("AVX2", "NEON")})
     differs = class_differences(HERE, other)

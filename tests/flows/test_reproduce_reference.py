@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from audit.errors import Refused, WrongUse
 from flows import tag as tags_module
 from flows.git import Repository
 from flows.reference import newest, resolve, tags
+from flows.reproduction import signed_by
 from flows.tag_signature import signer_of
 
 SIGNERS = {"ed25519": CryptoSigner.generate_ed25519, "ecdsa": CryptoSigner.generate_ecdsa}
@@ -134,6 +136,24 @@ def test_a_signature_made_by_openssh_is_read(tmp_path: Path) -> None:
     assert signer_of(text + signature) is not None
     with pytest.raises(Refused, match="does not hold"):
         signer_of(text + b"more\n" + signature)
+
+
+@pytest.mark.rule("RPR-3")
+def test_a_tag_must_be_signed_for_its_own_manifest(repository: Repository) -> None:
+    signer = SIGNERS["ed25519"]()
+    made = manifest("1.0.0", repository.head())
+    put(repository, signer, made)
+    found = resolve(repository, "p", "1.0.0")
+    assert signer.public_key.keyid[:12] in signed_by(repository, found, {signer.public_key.keyid})
+    with pytest.raises(Refused, match="by a key that nobody here knows"):
+        signed_by(repository, found, set())
+    other = replace(found, manifest=manifest("1.0.0", "f" * 40))
+    with pytest.raises(Refused, match="signed for another manifest"):
+        signed_by(repository, other, set())
+    git(repository.project, "tag", "-d", "p@v1.0.0")
+    git(repository.project, "tag", "-a", "-m", made.digest, "p@v1.0.0")
+    with pytest.raises(Refused, match="not signed"):
+        signed_by(repository, found, set())
 
 
 def test_a_tag_without_a_signature_has_no_signer() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,31 @@ def test_what_a_kill_left_is_taken_away_by_the_next(project: Path, then: str) ->
     assert len(places(project)) == 2
     with workplace(project, "y"):
         assert trees(project) == 1
+    assert places(project) == []
+
+
+@pytest.mark.rule("WTR-2")
+def test_a_rebuild_that_outlives_its_killed_caller_keeps_its_folder(project: Path) -> None:
+    code = (
+        "import subprocess, sys\nfrom pathlib import Path\nfrom flows.worktree import workplace\n"
+        "with workplace(Path(sys.argv[1]), 'x') as place:\n"
+        "    left = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)\n"
+        "    print(left.pid, flush=True)\n    left.wait()\n"
+    )
+    command = [sys.executable, "-c", code, str(project)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        left = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    prune(project)
+    assert len(places(project)) == 2
+    os.kill(left, signal.SIGKILL)
+    for _ in range(1000):  # until the system has closed what it held
+        prune(project)
+        if not places(project):
+            break
+        time.sleep(0.01)
     assert places(project) == []
 
 

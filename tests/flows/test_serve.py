@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -75,6 +76,11 @@ def test_the_schedule_fires_and_the_event_starts_a_run(project: Project, tmp_pat
         assert isinstance(found, list)
         return [run["state_type"] for run in found]
 
+    def deployments(name: str) -> list[dict[str, Any]]:
+        found = _post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        assert isinstance(found, list)
+        return found
+
     def packaged() -> int:
         told = project.call("audit", "show", "--stage", "package", "--json").stdout
         return len(json.loads(told)["records"])
@@ -94,6 +100,8 @@ def test_the_schedule_fires_and_the_event_starts_a_run(project: Project, tmp_pat
                 "payload": {},
             }
             _post(f"{api}/events", [event])
+            (proof,) = deployments("kette-phantom-proof")
+            assert [row["schedule"]["cron"] for row in proof["schedules"]] == ["0 4 * * 0"]
             name = "kette-phantom-finding"
             _until(lambda: "COMPLETED" in runs(name), 300, "the run that the event starts")
             told = project.call("audit", "show", "--json").stdout

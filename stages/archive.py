@@ -15,6 +15,7 @@ Names of entries may be identities: no error shows one.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -38,6 +39,7 @@ _SMALL = 16 * 1024 * 1024
 _STEP = 64 * 1024 * 1024
 """Bytes that are reserved ahead of what is written, at most."""
 _HEADER = 1024
+_ODD = re.compile(r"[\x00-\x1f\\]")
 _PIECE = 1024 * 1024
 _REMEDY = "Pack the folder again with a common zip program, or give the folder itself."
 
@@ -208,7 +210,7 @@ def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: i
 
 def is_plain(name: str) -> bool:
     """Whether a name is relative, does not climb, and means the same on every system."""
-    if not name or "\\" in name or any(ord(char) < 32 for char in name):
+    if not name or _ODD.search(name):
         return False
     pure = PurePosixPath(name)
     drive = len(name) > 1 and name[1] == ":"

@@ -41,6 +41,8 @@ _IDENTITY: Final = {
 _UIDS: Final = {0x00080018: "sop", 0x0020000D: "study", 0x0020000E: "series"}
 _IDENTITY_BYTES: Final = 64 * 1024
 _SEEN: Final = 8
+_META: Final = 1024
+"""Bytes among which a media's directory says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def quiet() -> Iterator[None]:
 
 def is_dicomdir(data: Buffer) -> bool:
     """Whether a file is a media's directory, which holds no image."""
-    return meta_of(data)[0].get(0x0002) == DICOMDIR
+    said = DICOMDIR.encode() in bytes(data[:_META])
+    return said and meta_of(data)[0].get(0x0002) == DICOMDIR
 
 
 class Identifier:

@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
+from pydicom.dataelem import (
+    DataElement,
+    RawDataElement,
+    convert_raw_data_element,
+    empty_value_for_VR,
+)
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 
 from stages.ingest.counts import Counts
 from stages.ingest.pseudonymize import Alone
@@ -161,8 +168,11 @@ def become(
         raw: tag → element, as in the source.
         syntax: of the source.
     """
-    data = b"".join((context, *raw.values()))
-    source = read_dataset(BytesIO(data), not syntax.explicit, syntax.little)
+    if any(tag >> 16 & 1 for tag in raw):
+        data = b"".join((context, *raw.values()))
+        source = read_dataset(BytesIO(data), not syntax.explicit, syntax.little)
+    else:
+        source = Dataset({BaseTag(tag): _element(tag, data, syntax) for tag, data in raw.items()})
     result = {}
     for tag in raw:
         element, counts = alone.pseudonymize(source, tag)
@@ -171,6 +181,19 @@ def become(
         else:
             result[tag] = Became(encode(element), counts, element.value)
     return result
+
+
+def _element(tag: int, raw: bytes, syntax: Syntax) -> DataElement | RawDataElement:
+    """A public element that no character set concerns, as pydicom reads it; raw if it cannot."""
+    vr = raw[4:6].decode("ascii") if syntax.explicit else None
+    value = raw[8:] or cast("bytes | None", empty_value_for_VR(vr, raw=True))
+    element = RawDataElement(
+        BaseTag(tag), vr, len(raw) - 8, value, 0, not syntax.explicit, syntax.little
+    )
+    try:
+        return convert_raw_data_element(element)
+    except Exception:  # noqa: BLE001 - the profile meets the same fault and decides
+        return element
 
 
 def _is_context(tag: int) -> bool:

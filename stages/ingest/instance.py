@@ -2,7 +2,7 @@
 
 The header goes through the profile; the pixel data's bytes pass on as they are, neither decoded nor
 copied (`raw_pixels.py`), unless text is looked for in them (`pixels.py`). What equals an earlier
-instance is looked up (`raw_memo.py`).
+instance is looked up (`raw_memo.py`). An own output passes byte for byte (`own.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stages.artifact import Digest
 from stages.ingest.counts import Counts
 from stages.ingest.document import DOCUMENT, convert_document
 from stages.ingest.geometry import KEYWORDS, Slice, slice_of
-from stages.ingest.header import quiet, read_header
+from stages.ingest.header import parsed, quiet, read_header
 from stages.ingest.params import Limits, PixelParams
 from stages.ingest.pixels import (
     PICTURE,
@@ -38,12 +38,14 @@ from stages.ingest.raw_frame import Header, frame_of, header_of
 from stages.ingest.raw_memo import Memo, fill
 from stages.ingest.raw_pixels import pixels_at, shape_of, turn, turned
 from stages.ingest.raw_write import pixel_head, preamble
-from stages.ingest.rules import Rules, reader_of
+from stages.ingest.rules import Rules, reader_of, value_of
 from stages.ingest.sandbox import Decoder
 from stages.ingest.sources import Handle
 
 ANNOTATION: Final = "annotation"
 IMAGE: Final = "image"
+OWN: Final = "own"
+"""What stands for the pixels of an own output: it passed as it was."""
 _TEXTS: Final = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -67,6 +69,8 @@ class Item:
     sop: str
     sha256: Digest
     handle: Handle = field(repr=False)
+    own: bool = False
+    """Whether it is this project's own output, which passes as it is."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ class Converter:
         """
         with quiet():
             try:
-                return self._convert(item, open_file(data, self._limits))
+                file = open_file(data, self._limits)
+                return self._own(item, data, file) if item.own else self._convert(item, file)
             except Quarantined as error:
                 if error.reason is Reason.TEXT:
                     self.with_text.add(item.series)
@@ -175,23 +180,18 @@ class Converter:
             text_boxes=treated.text_boxes,
         )
 
+    def _own(self, item: Item, data: Buffer, file: RawFile) -> Converted:
+        """An own output's facts; not a byte of it is changed, and nothing is done to it."""
+        scanned = scan(file.data, file.at, file.syntax, self._limits)
+        if scanned.pixels is None:
+            source = parsed(bytes(file.data[scanned.start : scanned.stop]), file.syntax)
+        else:
+            source = read_header(file.data, scanned, file.syntax, self._limits)
+        return replace(_facts(item, source, data, Counts()), pixels=OWN)
+
     def _document(self, item: Item, file: RawFile) -> Converted:
         document = convert_document(file, self._rules, self._limits)
-        texts = {keyword: str(document.result.get(keyword) or "") for keyword in _TEXTS}
-        uids = [texts["SeriesInstanceUID"], texts["SOPInstanceUID"]]
-        if uids != [item.series, item.sop] or not texts["StudyInstanceUID"]:
-            raise Quarantined(Reason.NO_UID)
-        return Converted(
-            pieces=(document.data,),
-            counts=document.counts,
-            study=texts["StudyInstanceUID"],
-            modality=texts["Modality"],
-            manufacturer=texts["Manufacturer"],
-            model=texts["ManufacturerModelName"],
-            reader="",
-            slice=None,
-            references=frozenset(),
-        )
+        return _facts(item, document.result, document.data, document.counts)
 
     def _remembered(self, item: Item, file: RawFile) -> tuple[Header, Treated] | None:
         """The header of an instance like an earlier one, and its pixels."""
@@ -238,6 +238,32 @@ class Converter:
                 frame_of(file, scanned, source, header=header, shape=shape, rules=self._rules)
             )
         return header, treated
+
+
+def _facts(item: Item, result: Dataset, data: Buffer, counts: Counts) -> Converted:
+    """What a data set says of itself, which is written as it stands in `data`.
+
+    Raises:
+        Quarantined: its UIDs are not the item's.
+    """
+    facts = {keyword: value_of(result, keyword) for keyword in _FACTS}
+    texts = {keyword: str(facts[keyword] or "") for keyword in _TEXTS}
+    uids = [texts["SeriesInstanceUID"], texts["SOPInstanceUID"]]
+    if uids != [item.series, item.sop] or not texts["StudyInstanceUID"]:
+        raise Quarantined(Reason.NO_UID)
+    annotation = item.kind == ANNOTATION
+    return Converted(
+        pieces=(data,),
+        counts=counts,
+        study=texts["StudyInstanceUID"],
+        modality=texts["Modality"],
+        manufacturer=texts["Manufacturer"],
+        model=texts["ManufacturerModelName"],
+        reader=texts["ContentCreatorName"] if annotation else "",
+        slice=slice_of(facts) if item.kind in (IMAGE, PICTURE) else None,
+        references=_references(facts) if annotation else frozenset(),
+        body=" ".join(str(facts[keyword] or "") for keyword in _BODY),
+    )
 
 
 def _pixel_vr(result: Dataset) -> str:

@@ -47,6 +47,10 @@ class Keys(Protocol):
         """Pseudonym and secret of a patient; the same for the same patient, always."""
         ...
 
+    def named(self, pseudonym: str) -> SubjectSecrets | None:
+        """The secrets behind a pseudonym; None if there are none, or no longer."""
+        ...
+
 
 class DemoKeys:
     """The public key: deterministic for everyone, secret from no one."""
@@ -58,7 +62,11 @@ class DemoKeys:
         """Everything derives from the public key."""
         identity = json.dumps([patient_id, issuer], ensure_ascii=False)
         name = _name(derive(derive(self.domain_key, "subject"), identity))
-        return SubjectSecrets(name, derive(self.domain_key, f"subject {name}"))
+        return self.named(name)
+
+    def named(self, pseudonym: str) -> SubjectSecrets:
+        """Also of a pseudonym that was never given: the secret derives from it."""
+        return SubjectSecrets(pseudonym, derive(self.domain_key, f"subject {pseudonym}"))
 
 
 def derive(key: bytes, purpose: str) -> bytes:

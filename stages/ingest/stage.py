@@ -24,14 +24,16 @@ Rules:
 - ING-11  The stage refuses when no subject is left, or more than the declared share of the files
           is quarantined.
 - ING-12  No text, name or error of this stage holds a value of a source.
+- ING-13  What the ledger lists as this stage's own output passes byte for byte, under its
+          pseudonym; any other's claim to be de-identified counts for nothing (`own.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.errors import WrongUse
 from stages.ingest import keys
@@ -49,6 +51,9 @@ from stages.stage import (
     Unit,
 )
 
+if TYPE_CHECKING:
+    from stages.ingest.survey import Member
+
 
 def plan(ctx: PlanContext[Parameters]) -> Plan:
     """Identify every file of the sources and name a unit for each subject.
@@ -56,7 +61,7 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     Raises:
         WrongUse: no source, no vault, or a vault in a place that others get.
     """
-    from stages.ingest import suppression
+    from stages.ingest import own, suppression
     from stages.ingest.sources import walk
     from stages.ingest.survey import survey
 
@@ -65,12 +70,17 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
         raise WrongUse("There is nothing to take in.", "Name a folder or a ZIP archive of studies.")
     with _keys(ctx) as secrets:
         found = survey(
-            walk(ctx.sources, params.limits), params.limits, demo=params.pseudonym_key == "demo"
+            walk(ctx.sources, params.limits),
+            params.limits,
+            demo=params.pseudonym_key == "demo",
+            own=ctx.own_outputs.get(secrets.version, frozenset()),
         )
         found = suppression.kept(found, secrets)
+        new = _replacement(secrets, params)
+        subjects = own.joined(found, secrets, new)
         units = [
-            _unit(secrets.subject(*patient), found.patients.pop(patient), secrets, params)
-            for patient in list(found.patients)
+            _unit(subject, subjects.pop(subject), secrets, params, new)
+            for subject in list(subjects)
         ]
     return Plan(
         units=tuple(sorted(units, key=lambda unit: unit.name)),
@@ -110,8 +120,8 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         key_version=unit.facts["key_version"],
     )
     items = [
-        Item(kind, series, sop, sha256, Handle(path, member))
-        for path, member, sha256, kind, series, sop in unit.private["members"]
+        Item(kind, series, sop, sha256, Handle(path, member), own)
+        for path, member, sha256, kind, series, sop, own in unit.private["members"]
     ]
     taken = Taken()
     for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
@@ -169,25 +179,38 @@ def _keys(ctx: PlanContext[Parameters]) -> Iterator[keys.Keys]:
     if ctx.vault is None:
         raise WrongUse("There is no vault for this project.", "Make one with `kette init`.")
     check_place(ctx.vault, [source for source in ctx.sources if source.is_dir()])
-    with open_vault(ctx.vault) as vault:
+    with open_vault(ctx.vault, dry=ctx.dry) as vault:
         yield vault
 
 
-def _unit(
-    subject: keys.SubjectSecrets, members: Any, secrets: keys.Keys, params: IngestParams
-) -> Unit:
-    """A subject's unit: digests in public, identities and derived secrets in private."""
-    from stages.ingest.tables import classes
-
+def _replacement(secrets: keys.Keys, params: IngestParams) -> Callable[[str], str]:
+    """What stands for a UID in the output."""
     uid_key = keys.derive(secrets.domain_key, "uid")
 
     @lru_cache(maxsize=256)
     def new(uid: str) -> str:
         return uid if params.options.uids else keys.replace_uid(uid_key, uid)
 
+    return new
+
+
+def _unit(
+    subject: keys.SubjectSecrets,
+    members: Sequence[Member],
+    secrets: keys.Keys,
+    params: IngestParams,
+    new: Callable[[str], str],
+) -> Unit:
+    """A subject's unit: digests in public, identities and derived secrets in private."""
+    from stages.ingest.tables import classes
+
+    uid_key = keys.derive(secrets.domain_key, "uid")
     return Unit(
         name=subject.pseudonym,
-        inputs={f"source/{member.sha256[:16]}": member.sha256 for member in members},
+        inputs={
+            f"source/{'own/' if member.own else ''}{member.sha256[:16]}": member.sha256
+            for member in members
+        },
         facts={
             "key_version": secrets.version,
             "subject_key": keys.fingerprint(subject.secret),
@@ -199,8 +222,9 @@ def _unit(
                     member.handle.member,
                     member.sha256,
                     classes()[member.header.sop_class].kind,
-                    new(member.header.series),
-                    new(member.header.sop),
+                    member.header.series if member.own else new(member.header.series),
+                    member.header.sop if member.own else new(member.header.sop),
+                    member.own,
                 ]
                 for member in members
             ],

@@ -128,7 +128,7 @@ def _instance_row(
         "input_sha256": item.sha256,
         "output_sha256": digest(*facts.pieces),
         "key_version": rules.key_version,
-        "edition": EDITION,
+        "edition": "" if item.own else EDITION,
         "pixels": facts.pixels,
         "text_boxes": facts.text_boxes,
     }

@@ -3,7 +3,8 @@
 Rules:
 
 - SUP-1  The list holds keyed digests, never an identity; it lies within the encrypted vault.
-- SUP-2  An instance of a suppressed patient is quarantined before a secret is drawn for it.
+- SUP-2  An instance of a suppressed patient is quarantined before a secret is drawn for it; so is
+         an own output whose pseudonym the vault does not know any more.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ def kept(found: Survey, secrets: Keys) -> Survey:
     if not isinstance(secrets, Vault):
         return found  # the public demo key knows no patient
     gone = {patient for patient in found.patients if secrets.suppressed(*patient)}
-    refused = [(m.sha256, Reason.SUPPRESSED) for one in gone for m in found.patients[one]]
+    erased = {name for name in found.own if secrets.named(name) is None}
+    members = [m for one in gone for m in found.patients[one]]
+    members += [m for name in erased for m in found.own[name]]
+    refused = [(member.sha256, Reason.SUPPRESSED) for member in members]
     return replace(
         found,
-        patients={one: members for one, members in found.patients.items() if one not in gone},
+        patients={one: theirs for one, theirs in found.patients.items() if one not in gone},
+        own={name: theirs for name, theirs in found.own.items() if name not in erased},
         quarantined=sorted(found.quarantined + refused),
     )

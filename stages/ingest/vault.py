@@ -70,8 +70,10 @@ def create(folder: Path) -> None:
 
 
 @contextmanager
-def open_vault(folder: Path) -> Iterator[Vault]:
+def open_vault(folder: Path, *, dry: bool = False) -> Iterator[Vault]:
     """Hold a vault; what was added is written when the block ends without an error (VLT-3).
+
+    With `dry` it is forgotten instead.
 
     Raises:
         WrongUse: there is none, others can open it (VLT-1), or its key is not where it says.
@@ -79,7 +81,7 @@ def open_vault(folder: Path) -> Iterator[Vault]:
     """
     with _opened(folder) as (vault, key):
         yield vault
-        if vault.changed:
+        if vault.changed and not dry:
             vault_file.save(folder, vault.export(), key)
 
 

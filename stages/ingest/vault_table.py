@@ -39,6 +39,11 @@ class Vault:
         name = self._names[identity]
         return SubjectSecrets(name, bytes.fromhex(self._table["subjects"][name]["secret"]))
 
+    def named(self, pseudonym: str) -> SubjectSecrets | None:
+        """The secrets behind a pseudonym; None if the vault knows none, or no longer."""
+        entry = self._table["subjects"].get(pseudonym)
+        return entry and SubjectSecrets(pseudonym, bytes.fromhex(entry["secret"]))
+
     def _enter(self, patient_id: str, issuer: str) -> str:
         """Draw a patient's secret; its pseudonym is nobody else's."""
         subjects = self._table["subjects"]

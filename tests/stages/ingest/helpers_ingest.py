@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pydicom
@@ -227,11 +229,19 @@ class Result:
 
 
 def ingest(
-    out: Path, *sources: Path, vault_folder: Path | None = None, params: Parameters | None = None
+    out: Path,
+    *sources: Path,
+    vault_folder: Path | None = None,
+    params: Parameters | None = None,
+    own: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Result:
     """The whole stage, as its caller runs it."""
     params = params or parameters()
-    plan = STAGE.plan(PlanContext(params=params, upstream={}, sources=sources, vault=vault_folder))
+    plan = STAGE.plan(
+        PlanContext(
+            params=params, upstream={}, sources=sources, vault=vault_folder, own_outputs=own
+        )
+    )
     units, outcomes = {}, {}
     for unit in plan.units:
         units[unit.name] = out / unit.name

@@ -172,8 +172,8 @@ def open_chain(
         rebuild: folder of a release to start from, instead of incoming studies.
         without_missing: rebuild also if subjects of the release are missing from `data/`.
         say: progress.
-        dry: only look; nothing is run or recorded. Planning gives new patients their pseudonyms, so
-            the vault may grow.
+        dry: only look; nothing is run or recorded, and the pseudonyms that planning gives to new
+            patients are forgotten.
 
     Raises:
         WrongUse: unknown stage, wrong parameters, a second run, a wrong environment.

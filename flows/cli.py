@@ -11,7 +11,7 @@ import sys
 import typer
 
 from flows import console
-from flows.verbs import audit, chain, keys, product, release, reproduce
+from flows.verbs import audit, chain, keys, product, release, reproduce, sources, vault
 
 app = typer.Typer(
     name="kette", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -24,6 +24,9 @@ app.add_typer(reproduce.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app)
 app.add_typer(keys.keys, name="keys")
+app.add_typer(sources.app)
+app.add_typer(vault.app)
+app.add_typer(vault.vault, name="vault")
 INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
 

@@ -5,7 +5,8 @@ Rules:
 - RES-1  What is restored lies beside until all of it is authentic and verifies; then it takes its
          place in one step. A refused backup leaves everything as it was.
 - RES-2  A ledger that is newer than the backup's, or another one, is never replaced, and neither is
-         a vault that knows more. A damaged one is.
+         a vault that knows more, or knows of an erasure that the backup's does not. A damaged one
+         is.
 - RES-3  Checkpoints known from elsewhere must be of the restored ledger; where they cover more
          records than it has, these are named.
 - RES-4  Killed at any point, the same command finishes.
@@ -200,7 +201,8 @@ def _check_older(place: Place, restored: Place, records: int) -> None:
     with open_vault(restored.vault) as vault:
         theirs = vault.export()
     same = all(theirs["subjects"].get(name) == it for name, it in mine["subjects"].items())
-    if mine["domain_key"] != theirs["domain_key"] or not same:
+    erased = set(mine["suppressed"]) <= set(theirs["suppressed"])
+    if mine["domain_key"] != theirs["domain_key"] or not (same and erased):
         raise _newer("vault")
 
 

@@ -14,11 +14,13 @@ Names of entries may be identities: no error shows one.
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -34,6 +36,11 @@ _RATIO = 200
 so entries up to `_SMALL` are exempt."""
 _SMALL = 16 * 1024 * 1024
 """Bytes below which no ratio is held against an entry."""
+_STEP = 64 * 1024 * 1024
+"""Bytes that are reserved ahead of what is written, at most."""
+_HEADER = 1024
+_ODD = re.compile(r"[\x00-\x1f\\]")
+_PIECE = 1024 * 1024
 _REMEDY = "Pack the folder again with a common zip program, or give the folder itself."
 
 
@@ -52,8 +59,10 @@ class ZipWriter:
     """Writes an archive entry by entry, in ascending order of names (ZIP-1)."""
 
     def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._file = path.open("w+b")
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._last = ""
+        self._reserved = 0
 
     def __enter__(self) -> Self:
         return self
@@ -64,21 +73,36 @@ class ZipWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._zip.close()
+        with self._file:
+            self._zip.close()
+            self._file.truncate()  # what was reserved and not needed
 
-    def add(self, name: str, content: bytes) -> None:
-        """Append one entry.
+    def add(self, name: str, *pieces: bytes | bytearray | memoryview) -> None:
+        """Append one entry, its content in pieces, none of which is copied.
 
         Raises:
             ValueError: for a name that is not above the last one, or that ZIP-2 would refuse.
         """
-        if not _plain(name) or name <= self._last:
+        if not is_plain(name) or name <= self._last:
             raise ValueError("entries need plain names in ascending order, each once")
         self._last = name
         entry = zipfile.ZipInfo(name, _DATE)
         entry.create_system = 3
         entry.external_attr = (stat.S_IFREG | 0o644) << 16
-        self._zip.writestr(entry, content)
+        entry.file_size = sum(map(len, pieces))
+        self._reserve(entry.file_size)
+        with self._zip.open(entry, "w") as file:
+            for piece in pieces:
+                file.write(piece)
+
+    def _reserve(self, size: int) -> None:
+        """Ask the file system for room ahead: one request for many writes."""
+        end = self._file.tell() + size + _HEADER
+        if end > self._reserved:
+            step = min(max(end, size + _HEADER), _STEP)
+            with suppress(OSError, AttributeError):  # a hint: without it writing is slower
+                os.posix_fallocate(self._file.fileno(), self._reserved, end - self._reserved + step)
+            self._reserved = end + step
 
 
 class ZipReader:
@@ -104,6 +128,8 @@ class ZipReader:
             raise
         self.names = [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
         """Names of the files, in the archive's own order; folders are passed over."""
+        self.sizes = {entry.filename: entry.file_size for entry in self._zip.infolist()}
+        """Name → bytes, unpacked; no more are ever read."""
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +150,16 @@ class ZipReader:
         """
         with _faults():
             return self._zip.read(name)
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """An entry's bytes, piece by piece.
+
+        Raises:
+            Unreadable: as `read`, when the end is reached.
+        """
+        with _faults(), self._zip.open(name) as file:
+            while piece := file.read(_PIECE):
+                yield piece
 
 
 def read_zip(path: Path, *, limit_bytes: int, limit_entries: int) -> Iterator[tuple[str, bytes]]:
@@ -164,7 +200,7 @@ def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: i
         kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == 3 else 0
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise Unreadable("An archive holds a link or a device.", _REMEDY)
-        if not _plain(entry.filename.removesuffix("/")):
+        if not is_plain(entry.filename.removesuffix("/")):
             raise Unreadable("An archive holds a path that climbs out of it.", _REMEDY)
         if entry.flag_bits & 0x1:
             raise Unreadable("An archive is encrypted.", _REMEDY)
@@ -172,9 +208,9 @@ def _check(entries: list[zipfile.ZipInfo], *, limit_bytes: int, limit_entries: i
             raise Unreadable("An archive's entry is compressed beyond belief.", _REMEDY)
 
 
-def _plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name is relative, does not climb, and means the same on every system."""
-    if not name or "\\" in name or any(ord(char) < 32 for char in name):
+    if not name or _ODD.search(name):
         return False
     pure = PurePosixPath(name)
     drive = len(name) > 1 and name[1] == ":"

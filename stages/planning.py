@@ -3,7 +3,8 @@
 Rules:
 
 - PLN-1  Planning runs nothing and records nothing; it reads the store alone. Only `ingest` is given
-         sources and vault, and only `package` what was measured and how gates ended.
+         sources, vault and which instances are its own outputs (`own.py`), and only `package` what
+         was measured and how gates ended.
 - PLN-2  The order of keys in facts, notes and parameters decides nothing: stages get them sorted.
 """
 
@@ -18,8 +19,10 @@ from typing import Any
 
 from audit.canonical import canonical_json, digest_json
 from audit.errors import KetteError, WrongUse
+from audit.ledger import Ledger
 from stages.artifact import Digest
 from stages.key import class_digests, code_files, key_parts
+from stages.own import own_outputs
 from stages.params import Params
 from stages.planned import Planned, StageResult, external
 from stages.pool import SEES_IDENTITIES, Job, load_stage, unexpected
@@ -42,6 +45,9 @@ class Planner:
     """The lock: distribution → version."""
     lock: Digest
     store: Store
+    ledger: Ledger
+    dry: bool
+    """Whether nothing but planning is done: then the vault is not written."""
 
     def plan(self, name: str, results: Results) -> Planned:
         """Name a stage's units and their keys.
@@ -117,7 +123,14 @@ class Planner:
         """What a stage plans from (PLN-1)."""
         upstream = {name: self._upstream(stage.name, name, results) for name in stage.after}
         if stage.name == "ingest":
-            return PlanContext(parameters, upstream, self.sources, self.place.vault)
+            return PlanContext(
+                parameters,
+                upstream,
+                self.sources,
+                self.place.vault,
+                own_outputs(self.ledger.by_key().values(), self.store, self.place.data),
+                self.dry,
+            )
         if stage.name != "package":
             return PlanContext(parameters, upstream)
         return PlanContext(

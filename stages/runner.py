@@ -86,8 +86,10 @@ class Run:
             opened.enter_context(run_lock(place))
             if not dry:
                 store.sweep()
-            planner = Planner(place, sections, machine.source, pins, lock, store)
             recorder = Recorder(place, machine.signer, lock, dry=dry)
+            planner = Planner(
+                place, sections, machine.source, pins, lock, store, recorder.ledger, dry
+            )
             return cls(planner, recorder, machine, say, opened.pop_all())
 
     def __enter__(self) -> Self:

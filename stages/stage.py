@@ -15,7 +15,8 @@ Rules:
 - STG-4  A function of a stage never looks at the clock, the host, the user or the environment.
 
 A unit's inputs are labeled: `"<stage>/<unit>"` is a unit's tree of an earlier stage, `"<stage>"`
-its merged tree, `"source/<handle>"` the SHA-256 of a file from outside.
+its merged tree, `"source/<handle>"` the SHA-256 of a file from outside, `"source/own/<handle>"` of
+one that is an earlier output of the stage.
 """
 
 from __future__ import annotations
@@ -112,6 +113,11 @@ class PlanContext(Generic[P]):
     """Folders and archives from outside; only `ingest` is given any."""
     vault: Path | None = None
     """Folder of the project's vault; only `ingest` is given it."""
+    own_outputs: Mapping[str, frozenset[Digest]] = field(default_factory=dict)
+    """Version of the key → SHA-256 of the instances that `ingest` made with it, by the ledger's
+    word; only `ingest` is given any. What is not among the sources decides nothing."""
+    dry: bool = False
+    """Whether planning is all that is done: then nothing is written, the vault neither."""
     measured: Mapping[str, Json] = field(default_factory=dict)
     """Stage → what was measured while it ran (with `looks`: the counted looks at the test split);
     only `package` is given any, and the two below."""

@@ -25,6 +25,13 @@ _TYPES: dict[str, tuple[Any, tuple[type, ...]]] = {
     "double": (pa.float64(), (int, float)),
     "bool": (pa.bool_(), (bool,)),
 }
+_OPTIONS: dict[str, Any] = {
+    "version": "2.6",
+    "compression": "zstd",
+    "use_dictionary": True,
+    "store_schema": False,
+}
+_GROUP = 2_000
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
@@ -51,11 +58,32 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[
     pq.write_table(
         pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
         path,
-        version="2.6",
-        compression="zstd",
-        use_dictionary=True,
-        store_schema=False,
+        **_OPTIONS,
     )
+
+
+def join_tables(path: Path, parts: Sequence[Path], columns: Mapping[str, str]) -> None:
+    """Write the rows of tables, one after the other, as one Parquet file.
+
+    A group of rows holds whole tables, at least `_GROUP` rows where there are as many, so that
+    memory does not grow with their number.
+
+    Args:
+        path: the file; its folder is made.
+        parts: tables of the same columns.
+        columns: as for `write_table`.
+    """
+    schema = pa.schema([pa.field(name, _TYPES[kind][0]) for name, kind in columns.items()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, schema, **_OPTIONS) as writer:
+        waiting: list[Any] = []
+        for part in parts:
+            waiting.append(pq.ParquetFile(part).read().cast(schema))
+            if sum(table.num_rows for table in waiting) >= _GROUP:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.ingest.counts import Done
 from stages.ingest.params import IngestParams
 from stages.ingest.quarantine import Reason
 from stages.stage import Check, Gate, Json, Verdict
@@ -22,6 +23,7 @@ SERIES = {
     "manufacturer": "string",
     "model": "string",
     "instances": "int64",
+    "face_risk": "string",
 }
 INSTANCES = {
     "subject": "string",
@@ -29,12 +31,12 @@ INSTANCES = {
     "sop": "string",
     "input_sha256": "string",
     "output_sha256": "string",
-    "actions_removed": "int64",
-    "actions_emptied": "int64",
-    "actions_replaced": "int64",
-    "actions_uids": "int64",
-    "actions_shifted": "int64",
-    "actions_kept": "int64",
+    "key_version": "string",
+    "edition": "string",
+    "pixels": "string",
+    "text_boxes": "int64",
+    **{f"actions_{done}": "int64" for done in Done},
+    "actions": "string",
 }
 QUARANTINE = {"input_sha256": "string", "reason": "string"}
 TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}
@@ -46,10 +48,11 @@ def quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any
 
 
 def write(out: Path, rows: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Write the three tables, each sorted by its columns."""
+    """Write the tables that are given, each sorted by its columns."""
     from stages.table import write_table
 
-    for name, columns in TABLES.items():
+    for name in rows:
+        columns = TABLES[name]
         ordered = sorted(rows[name], key=lambda row: [row[column] for column in columns])
         write_table(out / f"{name}.parquet", ordered, columns)
 
@@ -60,7 +63,7 @@ def counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
     return {
         "subjects": len({row["subject"] for row in rows["series"]}),
         "series": len(rows["series"]),
-        "instances_out": len(rows["instances"]),
+        "instances_out": sum(row["instances"] for row in rows["series"]),
         "quarantined": len(rows["quarantine"]),
         "reasons": dict(sorted(reasons.items())),
     }

@@ -6,12 +6,11 @@ each refusal has its own reason, and no pixels are read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from stages.ingest.quarantine import Reason
 
@@ -19,6 +18,15 @@ _FEWEST: Final = 3
 _DIRECTION: Final = 1e-3
 """Highest difference of direction cosines, and of pixel spacings (mm)."""
 _ALIKE: Final = ("Rows", "Columns", "FrameOfReferenceUID", "Modality", "PhotometricInterpretation")
+KEYWORDS: Final = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    *_ALIKE,
+)
+"""What a slice's place is read from."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +43,20 @@ class Slice:
     """What must be alike in a series: see `_ALIKE`."""
 
 
-def slice_of(dataset: Dataset) -> Slice | None:
-    """Read a slice's place; None if it is missing or malformed."""
+def slice_of(facts: Mapping[str, Any]) -> Slice | None:
+    """A slice's place, by keyword (see `KEYWORDS`); None if it is missing or malformed."""
     try:
         place = Slice(
-            tuple(float(value) for value in dataset.ImagePositionPatient),
-            tuple(float(value) for value in dataset.ImageOrientationPatient),
-            tuple(float(value) for value in dataset.PixelSpacing),
-            tuple(str(dataset.get(keyword, "")) for keyword in _ALIKE),
+            tuple(float(value) for value in facts["ImagePositionPatient"]),
+            tuple(float(value) for value in facts["ImageOrientationPatient"]),
+            tuple(float(value) for value in facts["PixelSpacing"]),
+            tuple(str(facts[keyword] or "") for keyword in _ALIKE),
         )
-        single = int(dataset.get("NumberOfFrames") or 1) == 1 and dataset.SamplesPerPixel == 1
+        single = int(facts["NumberOfFrames"] or 1) == 1 and facts["SamplesPerPixel"] == 1
     except Exception:  # noqa: BLE001 - any fault of the parser: the slice has no place
         return None
     numbers = (*place.position, *place.orientation, *place.spacing)
-    if not single or not dataset.get("FrameOfReferenceUID") or not np.isfinite(numbers).all():
+    if not single or not facts["FrameOfReferenceUID"] or not np.isfinite(numbers).all():
         return None
     sizes = len(place.position), len(place.orientation), len(place.spacing)
     return place if sizes == (3, 6, 2) and min(place.spacing) > 0 else None

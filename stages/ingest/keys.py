@@ -2,10 +2,12 @@
 
 Rules:
 
-- PSE-1  One domain key: the same patient, UID or reader gets the same replacement in every run,
-         process, batch and order; without the key none can be traced or tried out.
-- PSE-2  A subject's date shift comes from a secret of the subject's own, never from the domain key
-         of a vault: where the secret is destroyed, the original dates are beyond reach.
+- PSE-1  One domain key: the same UID, reader or device gets the same replacement in every run,
+         process, batch and order; without the key none can be traced or tried out, and two domains
+         share none.
+- PSE-2  A subject's pseudonym and date shift come from a secret of the subject's own, never from
+         the domain key of a vault: where the secret is destroyed, nobody who holds the domain key
+         and the patient ID finds the subject's data or its original dates.
 - PSE-3  Well-known UIDs, those in the standard's dictionary, stay.
 """
 
@@ -45,6 +47,10 @@ class Keys(Protocol):
         """Pseudonym and secret of a patient; the same for the same patient, always."""
         ...
 
+    def named(self, pseudonym: str) -> SubjectSecrets | None:
+        """The secrets behind a pseudonym; None if there are none, or no longer."""
+        ...
+
 
 class DemoKeys:
     """The public key: deterministic for everyone, secret from no one."""
@@ -54,8 +60,13 @@ class DemoKeys:
 
     def subject(self, patient_id: str, issuer: str) -> SubjectSecrets:
         """Everything derives from the public key."""
-        name = pseudonym(self.domain_key, patient_id, issuer)
-        return SubjectSecrets(name, derive(self.domain_key, f"subject {name}"))
+        identity = json.dumps([patient_id, issuer], ensure_ascii=False)
+        name = _name(derive(derive(self.domain_key, "subject"), identity))
+        return self.named(name)
+
+    def named(self, pseudonym: str) -> SubjectSecrets:
+        """Also of a pseudonym that was never given: the secret derives from it."""
+        return SubjectSecrets(pseudonym, derive(self.domain_key, f"subject {pseudonym}"))
 
 
 def derive(key: bytes, purpose: str) -> bytes:
@@ -63,15 +74,19 @@ def derive(key: bytes, purpose: str) -> bytes:
     return hmac.digest(key, purpose.encode(), "sha256")
 
 
-def pseudonym(domain_key: bytes, patient_id: str, issuer: str) -> str:
-    """`s-` and ten base32 characters (50 bits) for a patient ID and its issuer."""
-    identity = json.dumps([patient_id, issuer], ensure_ascii=False)
-    return f"s-{_base32(derive(derive(domain_key, 'subject'), identity), 10)}"
+def pseudonym(secret: bytes) -> str:
+    """`s-` and ten base32 characters (50 bits) for a subject's secret."""
+    return _name(derive(secret, "pseudonym"))
 
 
 def reader(reader_key: bytes, name: str) -> str:
     """`r-` and eight base32 characters for a content creator's name."""
     return f"r-{_base32(derive(reader_key, name), 8)}"
+
+
+def device(device_key: bytes, name: str) -> str:
+    """`d-` and ten base32 characters for a device's serial number or name."""
+    return f"d-{_base32(derive(device_key, name), 10)}"
 
 
 def fingerprint(key: bytes) -> str:
@@ -97,6 +112,10 @@ def replace_uid(uid_key: bytes, uid: str) -> str:
     if UID(uid, validation_mode=config.IGNORE).type:
         return uid
     return f"2.25.{int.from_bytes(derive(uid_key, uid)[:16])}"
+
+
+def _name(digest: bytes) -> str:
+    return f"s-{_base32(digest, 10)}"
 
 
 def _base32(digest: bytes, length: int) -> str:

@@ -27,6 +27,46 @@ class Limits(Params):
     """Frames of one instance."""
     depth: Annotated[int, Field(ge=1, le=64)] = 16
     """Sequences within sequences."""
+    header_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Of all of an instance but its pixel data."""
+    elements: Annotated[int, Field(ge=1)] = 250_000
+    """Elements and items of one instance, at every depth."""
+
+
+class Options(Params):
+    """Options of PS3.15 Annex E beside the dates; decision 13 argues the defaults.
+
+    The two for pixels are no part of it: what is done to pixels decides them.
+    """
+
+    safe_private: bool = True
+    """Keep the private elements that Table E.3.10-1 lists, for their creators alone (113111)."""
+    uids: bool = False
+    """Keep all UIDs: whoever has the originals can join them (113110)."""
+    device_identity: Literal["removed", "pseudonyms", "retained"] = "pseudonyms"
+    """Serial numbers, station and detector names: removed, a keyed pseudonym each, or as they are
+    (113109)."""
+    institution_identity: bool = False
+    """Keep names and addresses of institutions (113112)."""
+    patient_characteristics: Literal["removed", "ranges", "retained"] = "ranges"
+    """Sex, age, size, weight, smoking, pregnancy: removed, age by 5 years (from 90 on one), size
+    by 5 cm and weight by 5 kg, or as they are, with ethnic group and state (113108)."""
+    descriptors: bool = True
+    """Keep the words of descriptions that the vocabulary knows (113105); else descriptions go."""
+    structured_content: bool = True
+    """Clean structured reports (113104); else they are quarantined."""
+    graphics: bool = True
+    """Clean presentation states (113103); else they are quarantined. Overlays always go."""
+
+
+class PixelParams(Params):
+    """What is done about text in the pixels; decision 14 argues the defaults."""
+
+    text: Literal["by kind", "blank", "quarantine"] = "by kind"
+    """Text found in an image: blank it, quarantine the image (and its series, if that is a volume),
+    or by kind: blank in pictures (ultrasound, secondary captures), quarantine in volumes."""
+    sampled: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """Share of the instances of volumes (CT, MR) that is looked at; of pictures all are."""
 
 
 class IngestParams(Params):
@@ -34,13 +74,16 @@ class IngestParams(Params):
 
     pseudonym_key: Literal["vault", "demo"] = "vault"
     """Whose secrets make the pseudonyms. `demo` is a public key: it serves phantoms alone."""
-    dates: Literal["modified", "removed"] = "modified"
-    """Shift dates by the subject's own number of days (intervals stay exact), or remove them."""
+    dates: Literal["modified", "full", "removed"] = "modified"
+    """Shift dates by the subject's own number of days (intervals stay exact), keep them as they
+    are, or remove them."""
     shift_days: tuple[int, int] = (-3650, -366)
     """Lowest and highest shift, days."""
+    options: Options = Options()
     readers: dict[RoleName, ReaderName] = Field(default_factory=dict)
     """Content creator's name that is a role → name of that reader, such as
     `Reader^A: reader-a`. All other readers get a keyed pseudonym."""
+    pixels: PixelParams = PixelParams()
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Highest share of the instances that may be quarantined before the stage refuses."""
     limits: Limits = Limits()

@@ -1,31 +1,17 @@
-"""What pseudonymizing one subject's instances takes beside the profile, and what it counts."""
+"""What pseudonymizing one subject's instances takes beside the profile."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from stages.ingest import codes, keys
-from stages.ingest.values import parts, words
-
-_IDENTIFIERS: Final = (
-    "AccessionNumber",
-    "ConsultingPhysicianName",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientID",
-    "PatientMotherBirthName",
-    "PatientName",
-    "PerformingPhysicianName",
-    "ReferringPhysicianName",
-    "ResponsiblePerson",
-)
+from stages.ingest.counts import Counts as Counts  # noqa: PLC0414 - stands here for those that take rules
+from stages.ingest.params import Options
+from stages.ingest.values import parts
 
 
 @dataclass(frozen=True)
@@ -36,7 +22,7 @@ class Rules:
     uid_key: bytes = field(repr=False)
     reader_key: bytes = field(repr=False)
     days: int | None = field(repr=False)
-    """Shift of dates; None removes them."""
+    """Shift of dates; 0 keeps them, None removes them."""
     readers: Mapping[str, str]
     """Content creator's name that is a role → reader's name."""
     labels: Mapping[str, tuple[str, tuple[str, ...]]]
@@ -45,18 +31,14 @@ class Rules:
     """Concepts of the task → meaning."""
     depth: int
     """Deepest nesting of sequences that is followed."""
+    options: Options = field(default_factory=Options)
+    key_version: str = ""
+    """Names the key that the replacements come from."""
 
-
-@dataclass
-class Counts:
-    """What was done to one instance, by kind: elements at every depth."""
-
-    removed: int = 0
-    emptied: int = 0
-    replaced: int = 0
-    uids: int = 0
-    shifted: int = 0
-    kept: int = 0
+    @property
+    def device_key(self) -> bytes:
+        """The key of devices' pseudonyms."""
+        return keys.derive(self.uid_key, "device")
 
 
 def reader_of(source: Dataset, rules: Rules) -> str:
@@ -70,12 +52,6 @@ def reader_of(source: Dataset, rules: Rules) -> str:
         return rules.readers[name]
     series = value_of(source, "SeriesInstanceUID")
     return keys.reader(rules.reader_key, name or f"series {series}")
-
-
-def known_words(source: Dataset) -> frozenset[str]:
-    """Words of an instance's identifiers, which no text that is kept may hold."""
-    names = [text for keyword in _IDENTIFIERS for text in parts(value_of(source, keyword))]
-    return frozenset(word for word in words(names) if len(word) > 2)
 
 
 def value_of(source: Dataset, keyword: str) -> Any:

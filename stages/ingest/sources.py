@@ -1,4 +1,4 @@
-"""Sources: folders and ZIP archives of files, walked in one order, opened read-only.
+"""Sources: folders, media, ZIP and tar archives of files, walked in one order, opened read-only.
 
 Rules:
 
@@ -6,31 +6,47 @@ Rules:
 - SRC-2  Each file is handed over as bytes with its SHA-256, one at a time (memory stays flat); an
          archive's members come as files of their own, and an archive that cannot be trusted is
          quarantined whole, by the digest of the archive.
-- SRC-3  No file is read that is larger than the limit.
+- SRC-3  No file is read that is larger than the limit; it is told by the digest of its first bytes,
+         as many as the limit allows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from audit.errors import Fault, Unreadable, WrongUse
 from stages.archive import ZipReader
+from stages.archive_tar import BLOCK, TarReader, is_tar
 from stages.artifact import Digest, digest_file
+from stages.ingest import dicomdir
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Reason
+from stages.ingest.raw import Buffer
 
 UNKNOWN: Final[Digest] = "0" * 64
 """Stands for the digest of a file that cannot be opened."""
+_SMALL: Final = 8 * 2**20
+"""Bytes of a file that is read ahead."""
+_AHEAD: Final = 4
+"""Files that are read ahead."""
+_THREADS: Final = 2
+_PIECE: Final = 2**20
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Handle:
     """Where a file is found again; identities may stand in it."""
 
@@ -50,20 +66,65 @@ class Found:
 
 def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
     """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
-    for path in _files(sources):
-        handle = Handle(str(path), None)
+    files = _files(sources, limits)
+    with ThreadPoolExecutor(_THREADS) as threads:  # reading and hashing leave Python's lock
+        ahead: deque[tuple[Path, Future[Found | None]]] = deque()
         try:
-            with path.open("rb") as file:
-                archive = file.read(4) in _ZIP
-            if not archive and path.stat().st_size > limits.file_bytes:
-                yield Found(handle, digest_file(path), b"", Reason.TOO_LARGE)
+            while True:
+                for path in islice(files, _AHEAD - len(ahead)):
+                    ahead.append((path, threads.submit(_small, path, limits)))
+                if not ahead:
+                    return
+                path, found = ahead.popleft()
+                small = found.result()
+                yield from [small] if small else _large(path, limits)
+        finally:
+            for _, found in ahead:
+                found.cancel()
+
+
+def _small(path: Path, limits: Limits) -> Found | None:
+    """A file of which several fit in memory; None for any other, and for archives."""
+    handle = Handle(str(path), None)
+    try:
+        with _plain(path) as file:
+            if os.fstat(file.fileno()).st_size > min(_SMALL, limits.file_bytes):
+                return None
+            data = file.read()
+    except OSError:
+        return Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+    return None if _is_archive(data[:BLOCK]) else Found(handle, digest(data), data)
+
+
+def _large(path: Path, limits: Limits) -> Iterator[Found]:
+    handle = Handle(str(path), None)
+    try:
+        with _plain(path) as file:
+            archive = _is_archive(file.read(BLOCK))
+            file.seek(0)
+            limit = limits.archive_bytes if archive else limits.file_bytes
+            if os.fstat(file.fileno()).st_size > limit:
+                yield _too_large(handle, iter(partial(file.read, _PIECE), b""), limits)
             elif archive:
                 yield from _members(path, limits)
             else:
-                data = path.read_bytes()
+                data = file.read()
                 yield Found(handle, digest(data), data)
-        except OSError:
-            yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+    except OSError:
+        yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+
+
+def _plain(path: Path) -> FileIO:
+    """Open a plain file; what became anything else since it was found is never waited for.
+
+    Raises:
+        OSError: it is no plain file, or cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError
 
 
 def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[bytes]:
@@ -72,7 +133,7 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
     Raises:
         Fault: a file is gone or has changed since (its digest is another).
     """
-    archives: dict[str, ZipReader] = {}
+    archives: dict[str, ZipReader | TarReader] = {}
     with ExitStack() as stack:
         for handle, sha256 in handles:
             try:
@@ -80,7 +141,8 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
                     data = Path(handle.path).read_bytes()
                 else:
                     if handle.path not in archives:
-                        archives[handle.path] = stack.enter_context(_open(handle.path, limits))
+                        archives[handle.path] = archive = _open(handle.path, limits)
+                        stack.enter_context(archive)
                     data = archives[handle.path].read(handle.member)
             except (OSError, Unreadable):
                 data = b""
@@ -92,32 +154,53 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
             yield data
 
 
-def _open(path: str, limits: Limits) -> ZipReader:
-    return ZipReader(
-        Path(path), limit_bytes=limits.archive_bytes, limit_entries=limits.archive_entries
-    )
+def _is_archive(head: bytes) -> bool:
+    return head[:4] in _ZIP or is_tar(head)
+
+
+def _open(path: str, limits: Limits) -> ZipReader | TarReader:
+    with _plain(Path(path)) as file:
+        tar = is_tar(file.read(BLOCK))
+    size, count = limits.archive_bytes, limits.archive_entries
+    if tar:
+        return TarReader(Path(path), limit_bytes=size, limit_entries=count)
+    return ZipReader(Path(path), limit_bytes=size, limit_entries=count)
 
 
 def _members(path: Path, limits: Limits) -> Iterator[Found]:
     try:
         with _open(str(path), limits) as archive:
             for name in archive.names:  # a damaged entry must not let the others pass first
-                archive.read(name)
+                deque(archive.stream(name), maxlen=0)
             for name in archive.names:
-                data = archive.read(name)
-                reason = Reason.TOO_LARGE if len(data) > limits.file_bytes else None
-                yield Found(Handle(str(path), name), digest(data), b"" if reason else data, reason)
+                handle = Handle(str(path), name)
+                if archive.sizes[name] > limits.file_bytes:
+                    yield _too_large(handle, archive.stream(name), limits)
+                else:
+                    data = archive.read(name)
+                    yield Found(handle, digest(data), data)
     except Unreadable:
         yield Found(Handle(str(path), None), digest_file(path), b"", Reason.ARCHIVE)
 
 
-def _files(sources: Sequence[Path]) -> Iterator[Path]:
+def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found:
+    """A file told by the digest of as many of its bytes as the limit allows (SRC-3)."""
+    state, left = hashlib.sha256(), limits.file_bytes
+    while left > 0 and (piece := next(pieces, b"")):
+        state.update(memoryview(piece)[:left])
+        left -= len(piece)
+    return Found(handle, state.hexdigest(), b"", Reason.TOO_LARGE)
+
+
+def _files(sources: Sequence[Path], limits: Limits) -> Iterator[Path]:
     for number, source in enumerate(sources, start=1):
-        if not source.exists():
-            raise WrongUse(f"Source {number} does not exist.", "Name a folder or a ZIP archive.")
+        if not (source.is_file() or source.is_dir()):
+            what = "is no folder and no plain file" if source.exists() else "does not exist"
+            raise WrongUse(f"Source {number} {what}.", "Name a folder, a ZIP or tar archive.")
     for source in sorted({path.absolute() for path in sources}):
         if source.is_file():
-            yield source
+            medium = source.name.upper() == dicomdir.NAME
+            yield from dicomdir.files_of(source, limits) if medium else [source]
             continue
         for folder, names, files in os.walk(source, followlinks=False):
             names.sort()
@@ -127,6 +210,9 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
                     yield path
 
 
-def digest(data: bytes) -> Digest:
+def digest(*pieces: Buffer) -> Digest:
     """SHA-256 of bytes in memory."""
-    return hashlib.sha256(data).hexdigest()
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return state.hexdigest()

@@ -16,27 +16,31 @@ Rules:
 - ING-4   UIDs are replaced by keyed ones; what referred to an instance before still does.
 - ING-5   Dates move by the subject's own number of days; intervals stay exact, at any depth.
 - ING-6   The same instances give the same bytes in any order, folder, batch and process.
-- ING-7   Pixel bytes are not touched. Images that say that text is burned in are quarantined.
-- ING-8   An image series is one volume or quarantined; an annotation refers to one kept series.
+- ING-7   Pixel bytes are not touched, but where text is found in them: then it is blanked or the
+          image is quarantined (`pixels.py`); and where an overlay lies in them (`overlay.py`).
+- ING-8   A series of slices is one volume or quarantined; an annotation refers to one kept series.
 - ING-9   The output states which options were applied, and only those.
 - ING-10  The public demo key serves phantoms alone.
 - ING-11  The stage refuses when no subject is left, or more than the declared share of the files
           is quarantined.
 - ING-12  No text, name or error of this stage holds a value of a source.
+- ING-13  What the ledger lists as this stage's own output passes byte for byte, under its
+          pseudonym; any other's claim to be de-identified counts for nothing (`own.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from audit.errors import WrongUse
 from stages.ingest import keys
 from stages.ingest.accounts import TABLES, counts, gate, quarantine_rows, write
 from stages.ingest.params import IngestParams, Parameters
-from stages.ingest.profile import EDITION
 from stages.ingest.quarantine import Reason
+from stages.ingest.tables import EDITION
 from stages.stage import (
     MergeContext,
     Outcome,
@@ -47,6 +51,9 @@ from stages.stage import (
     Unit,
 )
 
+if TYPE_CHECKING:
+    from stages.ingest.survey import Member
+
 
 def plan(ctx: PlanContext[Parameters]) -> Plan:
     """Identify every file of the sources and name a unit for each subject.
@@ -54,6 +61,7 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     Raises:
         WrongUse: no source, no vault, or a vault in a place that others get.
     """
+    from stages.ingest import own, suppression
     from stages.ingest.sources import walk
     from stages.ingest.survey import survey
 
@@ -61,10 +69,18 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     if not ctx.sources:
         raise WrongUse("There is nothing to take in.", "Name a folder or a ZIP archive of studies.")
     with _keys(ctx) as secrets:
-        found = survey(walk(ctx.sources, params.limits), demo=params.pseudonym_key == "demo")
+        found = survey(
+            walk(ctx.sources, params.limits),
+            params.limits,
+            demo=params.pseudonym_key == "demo",
+            own=ctx.own_outputs.get(secrets.version, frozenset()),
+        )
+        found = suppression.kept(found, secrets)
+        new = _replacement(secrets, params)
+        subjects = own.joined(found, secrets, new)
         units = [
-            _unit(secrets.subject(*patient), members, secrets, params)
-            for patient, members in found.patients.items()
+            _unit(subject, subjects.pop(subject), secrets, params, new)
+            for subject in list(subjects)
         ]
     return Plan(
         units=tuple(sorted(units, key=lambda unit: unit.name)),
@@ -95,18 +111,20 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         subject=unit.name,
         uid_key=bytes.fromhex(secrets["uid_key"]),
         reader_key=bytes.fromhex(secrets["reader_key"]),
-        days=secrets["shift_days"] if params.dates == "modified" else None,
+        days={"modified": secrets["shift_days"], "full": 0, "removed": None}[params.dates],
         readers=params.readers,
         labels={s.segment_label.casefold(): (s.segment_label, s.classes) for s in task.structures},
         codes=codes_of(task),
         depth=params.limits.depth,
+        options=params.options,
+        key_version=unit.facts["key_version"],
     )
     items = [
-        Item(kind, series, sop, sha256, Handle(path, member))
-        for path, member, sha256, kind, series, sop in unit.private["members"]
+        Item(kind, series, sop, sha256, Handle(path, member), own)
+        for path, member, sha256, kind, series, sop, own in unit.private["members"]
     ]
     taken = Taken()
-    for taken in take_in(items, rules, params.limits, ctx.out):
+    for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
         done = len(taken.instances) + len(taken.quarantined)
         ctx.say(f"{done} of {len(items)} instances", done / len(items))
     rows = {
@@ -119,13 +137,20 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:
-    """Put the subjects' tables together and decide whether enough was taken in."""
-    from stages.table import read_table
+    """Put the subjects' tables together and decide whether enough was taken in.
 
+    The instances' table is sorted by subject first, so it is the subjects' tables in a row; it
+    alone grows with the files and is never in memory as a whole.
+    """
+    from stages.table import join_tables, read_table
+
+    trees = [ctx.units[name] for name in sorted(ctx.units)]
     rows: dict[str, list[dict[str, Any]]] = {
-        name: [row for tree in ctx.units.values() for row in read_table(tree / f"{name}.parquet")]
-        for name in TABLES
+        name: [row for tree in trees for row in read_table(tree / f"{name}.parquet")]
+        for name in ("series", "quarantine")
     }
+    instances = [tree / "instances.parquet" for tree in trees]
+    join_tables(ctx.out / "instances.parquet", instances, TABLES["instances"])
     rows["quarantine"] += quarantine_rows(
         [(sha256, Reason(reason)) for sha256, reason in ctx.notes["quarantined"]]
     )
@@ -154,21 +179,38 @@ def _keys(ctx: PlanContext[Parameters]) -> Iterator[keys.Keys]:
     if ctx.vault is None:
         raise WrongUse("There is no vault for this project.", "Make one with `kette init`.")
     check_place(ctx.vault, [source for source in ctx.sources if source.is_dir()])
-    with open_vault(ctx.vault) as vault:
+    with open_vault(ctx.vault, dry=ctx.dry) as vault:
         yield vault
 
 
+def _replacement(secrets: keys.Keys, params: IngestParams) -> Callable[[str], str]:
+    """What stands for a UID in the output."""
+    uid_key = keys.derive(secrets.domain_key, "uid")
+
+    @lru_cache(maxsize=256)
+    def new(uid: str) -> str:
+        return uid if params.options.uids else keys.replace_uid(uid_key, uid)
+
+    return new
+
+
 def _unit(
-    subject: keys.SubjectSecrets, members: Any, secrets: keys.Keys, params: IngestParams
+    subject: keys.SubjectSecrets,
+    members: Sequence[Member],
+    secrets: keys.Keys,
+    params: IngestParams,
+    new: Callable[[str], str],
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
-    from stages.ingest.header import SEG
-    from stages.ingest.instance import ANNOTATION, IMAGE
+    from stages.ingest.tables import classes
 
     uid_key = keys.derive(secrets.domain_key, "uid")
     return Unit(
         name=subject.pseudonym,
-        inputs={f"source/{member.sha256[:16]}": member.sha256 for member in members},
+        inputs={
+            f"source/{'own/' if member.own else ''}{member.sha256[:16]}": member.sha256
+            for member in members
+        },
         facts={
             "key_version": secrets.version,
             "subject_key": keys.fingerprint(subject.secret),
@@ -179,9 +221,10 @@ def _unit(
                     member.handle.path,
                     member.handle.member,
                     member.sha256,
-                    ANNOTATION if member.header.sop_class == SEG else IMAGE,
-                    keys.replace_uid(uid_key, member.header.series),
-                    keys.replace_uid(uid_key, member.header.sop),
+                    classes()[member.header.sop_class].kind,
+                    member.header.series if member.own else new(member.header.series),
+                    member.header.sop if member.own else new(member.header.sop),
+                    member.own,
                 ]
                 for member in members
             ],

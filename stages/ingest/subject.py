@@ -6,20 +6,26 @@ archive of their series; only headers' facts stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stages.archive import ZipWriter
 from stages.artifact import Digest
+from stages.ingest.document import DOCUMENT
+from stages.ingest.face import Risk, risk
 from stages.ingest.geometry import judge
-from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Item, convert
-from stages.ingest.params import Limits
+from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
+from stages.ingest.params import Limits, PixelParams
+from stages.ingest.pixels import PICTURE
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
 from stages.ingest.sources import digest, read
+from stages.ingest.tables import EDITION
+
+_ORDER: Final = (IMAGE, PICTURE, ANNOTATION, DOCUMENT)
 
 
 @dataclass
@@ -31,7 +37,13 @@ class Taken:
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
 
 
-def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> Iterator[Taken]:
+def take_in(
+    items: Sequence[Item],
+    rules: Rules,
+    limits: Limits,
+    out: Path,
+    pixels: PixelParams | None = None,
+) -> Iterator[Taken]:
     """Pseudonymize a subject's instances into `<out>/<series>.zip`.
 
     Yields once before the first series and after each. Images come first, so that annotations can
@@ -41,25 +53,27 @@ def take_in(items: Sequence[Item], rules: Rules, limits: Limits, out: Path) -> I
         Fault: a source changed since it was planned.
     """
     taken = Taken()
-    order = sorted(items, key=lambda item: (item.kind != IMAGE, item.series, item.sop))
-    images = {item.series for item in items if item.kind == IMAGE}
-    mixed = images & {item.series for item in items if item.kind == ANNOTATION}
+    order = sorted(items, key=lambda item: (_ORDER.index(item.kind), item.series, item.sop))
+    kinds = [{item.series for item in items if item.kind == kind} for kind in _ORDER]
+    mixed = {uid for one, other in combinations(kinds, 2) for uid in one & other}
     taken.quarantined += [(item.sha256, Reason.KINDS) for item in order if item.series in mixed]
     yield taken
     order = [item for item in order if item.series not in mixed]
     sources = read([(item.handle, item.sha256) for item in order], limits)
-    for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
-        path = out / f"{uid}.zip"
-        passed = _write(members, sources, path, rules=rules, limits=limits, taken=taken)
-        kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
-        reason = _judge(kind, [facts for _, facts in passed], kept)
-        if reason or not passed:
-            path.unlink()
-            taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
-        else:
-            taken.instances += [row for row, _ in passed]
-            taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
-        yield taken
+    with Converter(rules, limits, pixels) as converter:
+        for (kind, uid), members in groupby(order, key=lambda item: (item.kind, item.series)):
+            path = out / f"{uid}.zip"
+            passed = _write(members, sources, path, converter=converter, rules=rules, taken=taken)
+            kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
+            text = kind == IMAGE and uid in converter.with_text
+            reason = Reason.TEXT if text else _judge(kind, [facts for _, facts in passed], kept)
+            if reason or not passed:
+                path.unlink()
+                taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
+            else:
+                taken.instances += [row for row, _ in passed]
+                taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
+            yield taken
 
 
 def _write(
@@ -67,22 +81,24 @@ def _write(
     sources: Iterator[bytes],
     path: Path,
     *,
+    converter: Converter,
     rules: Rules,
-    limits: Limits,
     taken: Taken,
 ) -> list[tuple[dict[str, Any], Converted]]:
     """Write the instances of one series that pass by themselves; their rows and facts."""
-    passed = []
+    passed: list[tuple[dict[str, Any], Converted]] = []
     with ZipWriter(path) as archive:
         for item in members:
             source = next(sources)
             try:
-                facts = convert(item, source, rules, limits)
+                facts = converter.convert(item, source)
             except Quarantined as error:
                 taken.quarantined.append((item.sha256, error.reason))
                 continue
-            archive.add(f"{item.sop}.dcm", facts.data)
-            passed.append((_instance_row(item, facts, rules), facts.without_data()))
+            archive.add(f"{item.sop}.dcm", *facts.pieces)
+            like = passed[-1] if passed and passed[-1][1].counts is facts.counts else None
+            actions = like[0] if like else facts.counts.row()
+            passed.append((_instance_row(item, facts, rules, actions), facts.without_data()))
     return passed
 
 
@@ -92,6 +108,8 @@ def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason 
         return None
     if len({instance.study for instance in instances}) > 1:
         return Reason.STUDIES
+    if kind in (DOCUMENT, PICTURE):
+        return None
     if kind == IMAGE:
         return judge([instance.slice for instance in instances])
     if len(instances) > 1:
@@ -99,14 +117,20 @@ def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason 
     return None if len(instances[0].references & kept) == 1 else Reason.NO_REFERENCE
 
 
-def _instance_row(item: Item, facts: Converted, rules: Rules) -> dict[str, Any]:
+def _instance_row(
+    item: Item, facts: Converted, rules: Rules, actions: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
+        **actions,
         "subject": rules.subject,
         "series": item.series,
         "sop": item.sop,
         "input_sha256": item.sha256,
-        "output_sha256": digest(facts.data),
-        **{f"actions_{name}": count for name, count in asdict(facts.counts).items()},
+        "output_sha256": digest(*facts.pieces),
+        "key_version": rules.key_version,
+        "edition": "" if item.own else EDITION,
+        "pixels": facts.pixels,
+        "text_boxes": facts.text_boxes,
     }
 
 
@@ -125,4 +149,10 @@ def _series_row(
         "manufacturer": first.manufacturer,
         "model": first.model,
         "instances": len(instances),
+        "face_risk": _face_risk(first, instances) if kind == IMAGE else Risk.NONE.value,
     }
+
+
+def _face_risk(first: Converted, instances: Sequence[Converted]) -> str:
+    places = [instance.slice for instance in instances if instance.slice]
+    return risk(first.modality, first.body, places).value

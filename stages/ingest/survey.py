@@ -1,37 +1,43 @@
 """What the sources hold: every file accounted for, instances grouped by patient.
 
 Decides which files go on to a worker and which are quarantined, dropped or ignored at once. The
-outcome depends on the set of files alone, not on their order, place or names.
+outcome depends on the set of files alone, not on their order, place or names. What is this
+project's own output is told by its digest and kept apart (`own.py`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from stages.artifact import Digest
-from stages.ingest.header import Header, identify, is_dicomdir, quiet
+from stages.ingest.header import Header, Identifier, is_dicomdir, quiet
+from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle
 from stages.phantom_root import is_phantom
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One instance of one patient."""
 
     handle: Handle = field(repr=False)
     sha256: Digest
     header: Header = field(repr=False)
+    own: bool = False
+    """Whether it is this project's own output."""
 
 
 @dataclass
 class Survey:
-    """Every file of the sources, in one of four places."""
+    """Every file of the sources, in one of five places."""
 
     patients: dict[tuple[str, str], list[Member]] = field(default_factory=dict, repr=False)
     """(patient ID, issuer) → its instances, sorted by digest."""
+    own: dict[str, list[Member]] = field(default_factory=dict, repr=False)
+    """Pseudonym → this project's own outputs, sorted by digest."""
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
     duplicates: int = 0
     """Files whose very bytes were there already."""
@@ -39,57 +45,72 @@ class Survey:
     """Media directories (DICOMDIR)."""
     files: int = 0
 
-    @property
-    def members(self) -> int:
-        """Instances that go on."""
-        return sum(len(members) for members in self.patients.values())
 
-
-def survey(files: Iterable[Found], *, demo: bool) -> Survey:
+def survey(
+    files: Iterable[Found],
+    limits: Limits,
+    *,
+    demo: bool,
+    own: Set[Digest] = frozenset(),
+) -> Survey:
     """Identify every file (one in memory at a time).
 
     Args:
         files: what the sources hold.
+        limits: of the instances.
         demo: whether the public demo key is used; then only phantoms pass.
+        own: digests of this project's own outputs.
     """
-    result = Survey()
+    result, identifier = Survey(), Identifier(limits)
     seen: set[Digest] = set()
-    by_instance: dict[str, list[Member]] = defaultdict(list)
+    by_instance: dict[tuple[bool, str], Member | list[Member]] = {}
     for file in files:
         result.files += 1
-        if file.sha256 in seen and file.reason is not Reason.UNREADABLE:
+        if file.sha256 in seen and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
             result.duplicates += 1
             continue
         seen.add(file.sha256)
         try:
-            member = _member(file, demo=demo)
+            member = _member(file, identifier, demo=demo, own=file.sha256 in own)
         except Quarantined as error:
             result.quarantined.append((file.sha256, error.reason))
             continue
         if member is None:
             result.ignored += 1
         else:
-            by_instance[member.header.sop].append(member)
+            _gather(by_instance, member)
     patients: dict[tuple[str, str], list[Member]] = defaultdict(list)
-    for members in by_instance.values():
-        for member in members:
-            if len(members) > 1:
-                result.quarantined.append((member.sha256, Reason.CONFLICT))
-            else:
-                patients[member.header.patient_id, member.header.issuer].append(member)
-    for key, members in patients.items():
-        result.patients[key] = sorted(members, key=lambda member: member.sha256)
+    ours: dict[str, list[Member]] = defaultdict(list)
+    for found in by_instance.values():
+        if isinstance(found, list):
+            result.quarantined += [(member.sha256, Reason.CONFLICT) for member in found]
+        elif found.own:
+            ours[found.header.patient_id].append(found)
+        else:
+            patients[found.header.patient_id, found.header.issuer].append(found)
+    for members in (*patients.values(), *ours.values()):
+        members.sort(key=lambda member: member.sha256)
+    result.patients, result.own = dict(patients), dict(ours)
     result.quarantined.sort()
     return result
 
 
-def _member(file: Found, *, demo: bool) -> Member | None:
+def _gather(by_instance: dict[tuple[bool, str], Member | list[Member]], member: Member) -> None:
+    """File a member under its instance: alone, or with all others of that UID."""
+    before = by_instance.setdefault((member.own, member.header.sop), member)
+    if isinstance(before, list):
+        before.append(member)
+    elif before is not member:
+        by_instance[member.own, member.header.sop] = [before, member]
+
+
+def _member(file: Found, identifier: Identifier, *, demo: bool, own: bool) -> Member | None:
     if file.reason:
         raise Quarantined(file.reason)
     with quiet():
         if is_dicomdir(file.data):
             return None
-        header = identify(file.data)
-    if demo and not (is_phantom(header.sop) and is_phantom(header.study)):
+        header = identifier.identify(file.data)
+    if demo and not own and not (is_phantom(header.sop) and is_phantom(header.study)):
         raise Quarantined(Reason.NOT_PHANTOM)
-    return Member(file.handle, file.sha256, header)
+    return Member(file.handle, file.sha256, header, own)

@@ -1,8 +1,9 @@
 """The vault: the secrets that pseudonyms come from, and the table that leads back.
 
-A folder of two files: `vault.key`, 32 random bytes, and `vault.bin`, the table, encrypted and
-authenticated with it (AES-256-GCM). The table holds the domain key and, for each pseudonym, the
-patient ID with its issuer and the subject's own secret.
+A folder of two files: `vault.key`, 32 random bytes or where they lie (`vault_key.py`), and
+`vault.bin`, the table, encrypted and authenticated with them (AES-256-GCM). The table holds the
+domain key, for each pseudonym the patient ID with its issuer and the subject's own secret, and a
+list of whom not to take in again (`suppression.py`).
 
 Rules:
 
@@ -13,75 +14,38 @@ Rules:
 - VLT-4  A vault never lies in a folder that others get: project, store, data, sources, a git
          repository.
 - VLT-5  A patient's entry is made once, and stays the same in every later run.
+- VLT-6  Another key changes no pseudonym; killed while it is exchanged, the vault opens as before.
+- VLT-7  Nothing of a destroyed subject is left in the vault but its entry of the suppression list;
+         the table that was before does not open with the key that is after.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from audit.errors import WrongUse
+from stages.ingest import vault_file, vault_key
+from stages.ingest.vault_file import KEY_FILE, NEXT_KEY, SCHEMA, TABLE_FILE
+from stages.ingest.vault_table import Vault
 
-from audit.errors import Fault, WrongUse
-from stages.ingest.keys import SubjectSecrets, fingerprint, pseudonym
+__all__ = [
+    "KEY_FILE",
+    "TABLE_FILE",
+    "Vault",
+    "check_place",
+    "create",
+    "destroy",
+    "open_vault",
+    "rotate",
+]
 
-KEY_FILE: Final = "vault.key"
-TABLE_FILE: Final = "vault.bin"
 _LOCK_FILE: Final = "lock"
-_SCHEMA: Final = 1
-_CONTEXT: Final = b"Kette vault, schema 1"
-_NONCE: Final = 12
 _MISSING = "Make one with `kette init`, or restore it from its backup."
-
-
-class Vault:
-    """An open vault: `stages.ingest.keys.Keys`, and the way it is written back."""
-
-    def __init__(self, table: dict[str, Any]) -> None:
-        self._table = table
-        self.changed = False
-
-    @property
-    def domain_key(self) -> bytes:
-        return bytes.fromhex(self._table["domain_key"])
-
-    @property
-    def version(self) -> str:
-        return f"vault-{fingerprint(self.domain_key)}"
-
-    def subject(self, patient_id: str, issuer: str) -> SubjectSecrets:
-        """A patient's pseudonym and secret; drawn and entered at the first call (VLT-5).
-
-        Raises:
-            Fault: two patients share one pseudonym (about once in 2^50 pairs).
-        """
-        name = pseudonym(self.domain_key, patient_id, issuer)
-        subjects = self._table["subjects"]
-        if name not in subjects:
-            self.changed = True
-            subjects[name] = {
-                "patient_id": patient_id,
-                "issuer": issuer,
-                "secret": secrets.token_hex(32),
-            }
-        entry = subjects[name]
-        if (entry["patient_id"], entry["issuer"]) != (patient_id, issuer):
-            raise Fault(
-                f"Two patients share the pseudonym {name}.",
-                "Make a new vault and take all studies in again.",
-            )
-        return SubjectSecrets(name, bytes.fromhex(entry["secret"]))
-
-    def export(self) -> dict[str, Any]:
-        """The table, as it is encrypted."""
-        return self._table
 
 
 def create(folder: Path) -> None:
@@ -96,20 +60,80 @@ def create(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     beside.mkdir(mode=0o700)
-    _write(beside / KEY_FILE, secrets.token_bytes(32))
-    _save(beside, {"schema": _SCHEMA, "domain_key": secrets.token_hex(32), "subjects": {}})
+    key = vault_key.new_key(None)
+    vault_file.write(beside / KEY_FILE, key)
+    vault_file.save(
+        beside, {"schema": SCHEMA, "domain_key": secrets.token_hex(32), "subjects": {}}, key
+    )
     beside.rename(folder)
-    _sync(folder.parent)
+    vault_file.sync(folder.parent)
 
 
 @contextmanager
-def open_vault(folder: Path) -> Iterator[Vault]:
+def open_vault(folder: Path, *, dry: bool = False) -> Iterator[Vault]:
     """Hold a vault; what was added is written when the block ends without an error (VLT-3).
 
+    With `dry` it is forgotten instead.
+
     Raises:
-        WrongUse: there is none, or others can open it (VLT-1).
+        WrongUse: there is none, others can open it (VLT-1), or its key is not where it says.
         Fault: it was changed, or its key is another's (VLT-2).
     """
+    with _opened(folder) as (vault, key):
+        yield vault
+        if vault.changed and not dry:
+            vault_file.save(folder, vault.export(), key)
+
+
+def rotate(folder: Path, uri: str | None = None) -> None:
+    """Put another key in the place of the vault's (VLT-6).
+
+    1. The new key stands beside. 2. The table is written with it. 3. It takes the old one's place.
+
+    Args:
+        folder: the vault's.
+        uri: where the new key shall lie (`vault_key.py`); null: in the vault's folder.
+
+    Raises:
+        WrongUse, Fault: as `open_vault`; WrongUse if the new key is the old one.
+    """
+    with _opened(folder) as (vault, key):
+        _exchange(folder, vault, key, uri)
+
+
+def destroy(folder: Path, name: str) -> None:
+    """Destroy a subject's secret for good, and the key of every table that held it (VLT-7).
+
+    A key that lies elsewhere is its owner's to exchange (`rotate`).
+
+    Raises:
+        WrongUse, Fault: as `open_vault`; WrongUse for an unknown pseudonym.
+    """
+    with _opened(folder) as (vault, key):
+        vault.destroy(name)
+        if vault_key.lies_elsewhere((folder / KEY_FILE).read_bytes()):
+            vault_file.save(folder, vault.export(), key)
+        else:
+            _exchange(folder, vault, key, None)
+
+
+def _exchange(folder: Path, vault: Vault, key: bytes, uri: str | None) -> None:
+    """Write a vault with a new key: the three steps of `rotate`."""
+    old, new = (folder / KEY_FILE).read_bytes(), vault_key.new_key(uri)
+    if vault_key.key_of(new) == key:
+        raise WrongUse("The vault has that key already.", "Name another place for the new key.")
+    vault_file.write(folder / NEXT_KEY, new)
+    vault_file.sync(folder)
+    vault_file.save(folder, vault.export(), vault_key.key_of(new))
+    vault_file.overwrite(folder / KEY_FILE)
+    (folder / NEXT_KEY).replace(folder / KEY_FILE)
+    vault_file.sync(folder)
+    vault_key.forget(old)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[Vault, bytes]]:
+    """A vault that this process holds, and its key."""
     if not (folder / KEY_FILE).is_file() or not (folder / TABLE_FILE).is_file():
         raise WrongUse("There is no vault for this project.", _MISSING)
     if any(path.stat().st_mode & 0o077 for path in (folder, folder / KEY_FILE)):
@@ -118,10 +142,8 @@ def open_vault(folder: Path) -> Iterator[Vault]:
         )
     with (folder / _LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        vault = Vault(_load(folder))
-        yield vault
-        if vault.changed:
-            _save(folder, vault.export())
+        table, key = vault_file.load(folder)
+        yield Vault(table), key
 
 
 def check_place(vault: Path, forbidden: Sequence[Path]) -> None:
@@ -144,45 +166,3 @@ def check_place(vault: Path, forbidden: Sequence[Path]) -> None:
         raise WrongUse(
             "The vault lies in a git repository.", "Set KETTE_HOME to a folder outside of it."
         )
-
-
-def _load(folder: Path) -> dict[str, Any]:
-    sealed = (folder / TABLE_FILE).read_bytes()
-    try:
-        key = AESGCM((folder / KEY_FILE).read_bytes())
-        plain = key.decrypt(sealed[:_NONCE], sealed[_NONCE:], _CONTEXT)
-    except (InvalidTag, ValueError):
-        raise Fault(
-            "The vault was changed, or its key is another's.", "Restore both from one backup."
-        ) from None
-    table: dict[str, Any] = json.loads(plain)
-    if table.get("schema") != _SCHEMA:
-        raise WrongUse("The vault's schema is not this program's.", "Use the program that made it.")
-    return table
-
-
-def _save(folder: Path, table: dict[str, Any]) -> None:
-    nonce = secrets.token_bytes(_NONCE)
-    key = AESGCM((folder / KEY_FILE).read_bytes())
-    plain = json.dumps(table, sort_keys=True).encode()
-    beside = folder / f".{TABLE_FILE}.new"
-    beside.unlink(missing_ok=True)
-    _write(beside, nonce + key.encrypt(nonce, plain, _CONTEXT))
-    beside.replace(folder / TABLE_FILE)
-    _sync(folder)
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

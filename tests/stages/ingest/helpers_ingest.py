@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pydicom
@@ -16,7 +18,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stages.archive import read_zip
 from stages.ingest import vault
-from stages.ingest.params import IngestParams, Parameters
+from stages.ingest.params import IngestParams, Limits, Parameters
+from stages.ingest.pixels import look_of
+from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.raw_write import IMPLEMENTATION
 from stages.ingest.stage import STAGE
 from stages.params import Code, Project, Structure, Task
 from stages.stage import MergeContext, Outcome, Plan, PlanContext, RunContext
@@ -224,11 +229,19 @@ class Result:
 
 
 def ingest(
-    out: Path, *sources: Path, vault_folder: Path | None = None, params: Parameters | None = None
+    out: Path,
+    *sources: Path,
+    vault_folder: Path | None = None,
+    params: Parameters | None = None,
+    own: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Result:
     """The whole stage, as its caller runs it."""
     params = params or parameters()
-    plan = STAGE.plan(PlanContext(params=params, upstream={}, sources=sources, vault=vault_folder))
+    plan = STAGE.plan(
+        PlanContext(
+            params=params, upstream={}, sources=sources, vault=vault_folder, own_outputs=own
+        )
+    )
     units, outcomes = {}, {}
     for unit in plan.units:
         units[unit.name] = out / unit.name
@@ -241,3 +254,28 @@ def ingest(
         MergeContext(params=params, units=units, trees={}, notes=plan.notes, out=merged)
     )
     return Result(plan, units, outcomes, merged, outcome)
+
+
+def parse(data: bytes, limits: Limits | None = None) -> Dataset:
+    """A whole file as pydicom reads it, refused where the stage refuses its header."""
+    try:
+        source = pydicom.dcmread(BytesIO(data))
+        said = look_of(source, "image").says_text
+    except Exception:  # noqa: BLE001 - as the stage does
+        raise Quarantined(Reason.CORRUPT) from None
+    if said:
+        raise Quarantined(Reason.BURNED_IN)
+    return source
+
+
+def encode(result: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A pseudonymized data set as pydicom writes it, with the product's own file meta."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = result.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION
+    result.file_meta = meta
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, result, enforce_file_format=True)
+    return buffer.getvalue()

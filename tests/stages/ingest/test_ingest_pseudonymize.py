@@ -15,9 +15,11 @@ from helpers_ingest import (
     change,
     code,
     ct,
+    encode,
     encoded,
     item,
     parameters,
+    parse,
     seg,
     segment,
 )
@@ -25,8 +27,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from stages.ingest.codes import codes_of
-from stages.ingest.header import encode, parse, quiet
-from stages.ingest.params import Limits
+from stages.ingest.header import quiet
+from stages.ingest.params import Limits, Options
 from stages.ingest.pseudonymize import pseudonymize
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
@@ -68,13 +70,25 @@ def nested(dataset: Dataset, levels: int) -> Dataset:
 def test_no_identifier_of_the_usual_places_is_left(*, implicit: bool) -> None:
     out = through(ct(), implicit=implicit)
     assert out.PatientID == out.PatientName == "s-aaaaaaaaaa"
-    assert (out.AccessionNumber, out.PatientBirthDate, out.PatientSex) == ("", "", "")
-    assert "SeriesDescription" not in out
+    assert (out.AccessionNumber, out.PatientBirthDate, out.PatientSex) == ("", "", "F")
+    assert out.SeriesDescription == "thorax"
     assert out.StudyDescription == "CT Thorax with contrast"
     assert (out.Manufacturer, out.ManufacturerModelName) == ("AURORA IMAGING", "Helix 64")
     assert (out.RescaleSlope, out.Rows, out.ImagePositionPatient) == (1, 4, [0, 0, 0])
     assert out.file_meta.TransferSyntaxUID.is_little_endian
     assert not out.file_meta.TransferSyntaxUID.is_implicit_VR
+
+
+@pytest.mark.rule("ING-3")
+@pytest.mark.parametrize("name", ["Brain^Hand", "Hand^Brain^^Dr", "BRAIN=Hand", "Ho^Li", "Żak^Zoë"])
+def test_a_name_whose_words_are_the_vocabularys_is_not_told(name: str) -> None:
+    text = f"CT {name} Thorax"
+    with quiet():
+        source = change(
+            ct(), PatientName=name, SeriesDescription=text, SpecificCharacterSet="ISO_IR 192"
+        )
+        out = pseudonymize(source, RULES)[0]
+    assert out.SeriesDescription == "CT Thorax"
 
 
 @pytest.mark.rule("ING-3")
@@ -161,6 +175,12 @@ def test_a_place_that_is_odd_leaks_nothing(tag: int, vr: str, value: object) -> 
 
 
 @pytest.mark.rule("ING-3")
+def test_a_code_string_that_tells_of_the_subject_is_replaced_and_the_others_stay() -> None:
+    out = through(change(ct(), ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "X_KRAEHWINKLER"]))
+    assert out.ImageType == ["ORIGINAL", "PRIMARY", "AXIAL", "REMOVED"]
+
+
+@pytest.mark.rule("ING-3")
 def test_nesting_beyond_the_limit_is_quarantined() -> None:
     with pytest.raises(Quarantined) as caught:
         through(change(ct(), ReferencedImageSequence=Sequence([nested(item(KVP="1"), 20)])))
@@ -198,21 +218,40 @@ def test_without_the_option_no_date_is_left() -> None:
     rules = Rules(**{**vars(RULES), "days": None})
     out = through(ct(), rules=rules)
     assert (out.StudyDate, out.StudyTime) == ("", "")
-    assert out.SeriesDate == out.ContentDate == "19000101"
+    assert "SeriesDate" not in out
+    assert out.ContentDate == ""
     assert out.LongitudinalTemporalInformationModified == "REMOVED"
 
 
 @pytest.mark.rule("ING-9")
 @pytest.mark.parametrize(
-    ("days", "stated"), [(-1000, ["113100", "113105", "113107"]), (None, ["113100", "113105"])]
+    ("days", "options", "stated"),
+    [
+        (-1000, {}, "113100 113105 113107 113108"),
+        (None, {}, "113100 113105 113108"),
+        (0, {}, "113100 113105 113106 113108"),
+        (-1, {"descriptors": False, "patient_characteristics": "removed"}, "113100 113107"),
+        (None, {"uids": True, "descriptors": False}, "113100 113108 113110"),
+        (-1, {"institution_identity": True}, "113100 113105 113107 113108 113112"),
+    ],
 )
-def test_the_output_states_what_was_done_and_only_that(days, stated) -> None:
+def test_the_output_states_what_was_done_and_only_that(days, options, stated) -> None:
     claims = Sequence([code("113101", "DCM", "Clean Pixel Data Option")])
-    source = change(ct(), DeidentificationMethod=NAME, DeidentificationMethodCodeSequence=claims)
-    out = through(source, rules=Rules(**{**vars(RULES), "days": days}))
-    assert [step.CodeValue for step in out.DeidentificationMethodCodeSequence] == stated
+    source = change(
+        ct(),
+        DeidentificationMethod=NAME,
+        DeidentificationMethodCodeSequence=claims,
+        BurnedInAnnotation="NO",
+        RecognizableVisualFeatures="NO",
+    )
+    rules = Rules(**{**vars(RULES), "days": days, "options": Options(**options)})
+    with quiet():
+        out = pseudonymize(source, rules)[0]
+    assert [step.CodeValue for step in out.DeidentificationMethodCodeSequence] == stated.split()
     assert out.PatientIdentityRemoved == "YES"
-    assert "2026c" in out.DeidentificationMethod
+    assert "2026c" in str(out.DeidentificationMethod)
+    assert "BurnedInAnnotation" not in out
+    assert "RecognizableVisualFeatures" not in out
 
 
 @pytest.mark.rule("ING-7")

@@ -1,0 +1,110 @@
+"""Looking for text under guard: the child that does it, asked one instance at a time.
+
+Rules: BOX-1 and BOX-2 (`sandbox.py`), with limits of this child's own (`pixels_child.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from stages.ingest.pixels_child import HEAD
+from stages.ingest.pixels_codec import Layout
+from stages.ingest.quarantine import Quarantined, Reason
+from stages.ingest.raw import Buffer
+
+_CHILD: Final = Path(__file__).with_name("pixels_child.py")
+_WAIT: Final = 120
+"""Seconds for one instance, of the clock; the first one waits for the models too."""
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found in an instance's pixels."""
+
+    boxes: int
+    """Lines of text, over all frames."""
+    photometric: str
+    """Of the pixels as they were decoded."""
+    transfer_syntax: str
+    """Of the pixel data below; "" where it stays as it was."""
+    value: bytes = field(repr=False)
+    """The pixel data without the text; empty where it stays as it was."""
+
+
+class Looker:
+    """A child that looks, started when first needed."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def look(self, layout: Layout, data: Buffer, *, blank: bool) -> Seen:
+        """Let the child look at every frame that is to be looked at.
+
+        Args:
+            layout: of the pixel data.
+            data: its value.
+            blank: whether the pixel data is wanted anew where there is text.
+
+        Raises:
+            Quarantined: it could not (BOX-2).
+        """
+        head = json.dumps({**asdict(layout), "blank": blank}).encode()
+        try:
+            told, value = self._ask((HEAD.pack(len(head), len(data)), head, data))
+            return Seen(len(told["boxes"]), told["photometric"], told["syntax"], value)
+        except (OSError, ValueError, KeyError):
+            raise Quarantined(Reason.UNSEEN) from None
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def _ask(self, pieces: tuple[Buffer, ...]) -> tuple[dict[str, Any], bytes]:
+        """Raises OSError where the child died, hangs or answers no such thing."""
+        child = self._child = self._child or subprocess.Popen(
+            [sys.executable, "-P", "-s", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+        if child.stdin is None or child.stdout is None:
+            raise RuntimeError("the child has no pipes")
+        until = time.monotonic() + _WAIT
+        try:
+            for piece in pieces:
+                child.stdin.write(piece)
+            child.stdin.flush()
+            source = child.stdout.fileno()
+            length, size = HEAD.unpack(_read(source, HEAD.size, until))
+            told = json.loads(_read(source, length, until))
+            return told, _read(source, size, until)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
+def _read(source: int, size: int, until: float) -> bytes:
+    """So many bytes of a pipe, or OSError."""
+    found = bytearray()
+    while len(found) < size:
+        left = max(0.0, until - time.monotonic())
+        piece = b""
+        if select.select([source], [], [], left)[0]:
+            piece = os.read(source, min(_CHUNK, size - len(found)))
+        if not piece:
+            raise OSError
+        found += piece
+    return bytes(found)

@@ -1,0 +1,95 @@
+"""What repeats within a series is pseudonymized once.
+
+The slices of a series share nearly every byte of their headers. The first is read, pseudonymized
+and written in full by pydicom; for those that follow, what became of equal bytes is looked up.
+
+Rules:
+
+- MEM-1  The output is that of the full path, byte for byte; bytes are the only key.
+- MEM-2  The frame must be equal to the last byte. What becomes of an element that stands alone
+         depends on its own bytes and on its frame; a first instance for which that does not hold
+         leaves no frame.
+- MEM-3  Memory is bounded, whatever comes: so many frames, so many values of an element.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from stages.ingest.raw_file import RawFile
+from stages.ingest.raw_frame import Became, Frame, Header, Single, become
+
+FRAMES: Final = 8
+"""Frames that are held; the one unused for longest goes first."""
+VALUES: Final = 64
+"""Values of one element that are held."""
+_LONGEST: Final = 4096
+"""Bytes of a value beyond which it is not held."""
+
+
+class Match(NamedTuple):
+    """An instance of a frame: lengths and values of its gaps, and where its pixel data starts."""
+
+    frame: Frame
+    values: list[bytes]
+    at: int
+
+
+class Memo:
+    """The frames of the instances that were handled last."""
+
+    def __init__(self) -> None:
+        self._frames: list[Frame] = []
+
+    def find(self, file: RawFile) -> Match | None:
+        """The frame of an instance; None if there is none (MEM-2)."""
+        for number, frame in enumerate(self._frames):
+            if (frame.syntax, frame.codec) != (file.syntax, file.codec):
+                continue
+            if found := frame.layout.match(file.data, file.at):
+                self._frames.insert(0, self._frames.pop(number))
+                return Match(frame, *found)
+        return None
+
+    def add(self, frame: Frame | None) -> None:
+        """Hold a frame, if there is one (MEM-3)."""
+        if frame is not None:
+            self._frames.insert(0, frame)
+            del self._frames[FRAMES:]
+
+
+def fill(found: Match) -> Header | None:
+    """The header of an instance of a frame; None if it has to be made in full (MEM-1)."""
+    frame, header = found.frame, found.frame.header
+    every = zip(frame.layout.gaps, frame.singles, found.values, strict=True)
+    gaps = [(gap, single, value) for gap, single, value in every if not single.fixed]
+    new = {
+        gap.tag: gap.stretch[-gap.head :] + value
+        for gap, single, value in gaps
+        if value not in single.values
+    }
+    made = become(frame.alone, frame.context, new, frame.syntax) if new else {}
+    elements, counts, facts = list(header.elements), header.counts, dict(header.facts)
+    for gap, single, value in gaps:
+        became = single.values.get(value) or _add(single, value, made[gap.tag])
+        first = single.first
+        if became is first:
+            continue
+        if gap.tag >> 16 & 1 and bool(became.encoded) != bool(first.encoded):
+            return None  # whether a private block stays depends on all its elements
+        elements[single.position] = became.encoded
+        if became.counts is not first.counts:
+            counts = counts.exchanged(first.counts, became.counts)
+        if single.keyword:
+            facts[single.keyword] = became.value
+    return Header(header.tags, elements, header.after, header.pixel_vr, counts, facts)
+
+
+def _add(single: Single, value: bytes, became: Became) -> Became:
+    if became.counts == single.first.counts:
+        became = became._replace(counts=single.first.counts)
+    if len(value) <= _LONGEST:
+        if len(single.values) >= VALUES:
+            single.values.clear()
+        single.values[value] = became
+    return became

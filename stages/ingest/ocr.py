@@ -8,7 +8,9 @@ Rules:
 
 - OCR-1  One thread, no chance: the same image gives the same boxes, in every process.
 - OCR-2  What is read is dropped here; boxes alone are returned.
-- OCR-3  Large images are looked at in overlapping tiles, so that memory does not grow with them.
+- OCR-3  A box counts if at least two letters or digits are read in it: borders of tissue are read
+         as a C, a D or a dash, and a lone side marker names nobody.
+- OCR-4  Large images are looked at in overlapping tiles, so that memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _SMALLEST: Final = 64
 """Pixels of a side below which an image gets a border."""
 SCORE: Final = 0.5
 """Lowest confidence of the recognizer, 0–1 (its own default)."""
+_LETTERS: Final = 2
+"""Fewest letters or digits of a text."""
 
 
 class Box(NamedTuple):
@@ -61,7 +65,7 @@ class TextFinder:
         found = set()
         for top, left, tile in _tiles(_shrunk(image, step)):
             for corners, text, score in self._engine(tile, text_score=SCORE)[0] or []:
-                if float(score) < SCORE or not any(letter.isalnum() for letter in text):
+                if float(score) < SCORE or sum(letter.isalnum() for letter in text) < _LETTERS:
                     continue
                 across, down = np.array(corners).T
                 box = Box(

@@ -7,11 +7,13 @@ Rules:
 - FCM-1  The head is what is brighter than air (CT: above -300 HU; MR: above a share of the range
          between its percentiles), opened, its largest piece, closed, its holes filled.
 - FCM-2  Levels are told by the length of the skull from front to back, so that a child's head is
-         measured like an adult's: the face begins `_BROW` of it below the vertex and ends `_CHIN`
-         below. A head that the volume cuts off above has its face from the top.
+         measured like an adult's: the forehead begins `_FOREHEAD` of it below the vertex, the face
+         `_BROW`, and it ends `_CHIN` below. A head that the volume cuts off above has its face from
+         the top.
 - FCM-3  Of these levels all goes that lies in the front `_FRONT` of the skull's length and no
-         deeper than `DEPTH_MM` below the head's surface; the air before it goes too, since the edge
-         of its noise would draw the face.
+         deeper below the head's surface than `DEPTH_MM`, in the forehead `SHALLOW_MM` (behind it is
+         brain; in a tilted head, the bridge of the nose). The air before it goes too, since the
+         edge of its noise would draw the face.
 - FCM-4  Nothing goes within `MARGIN_MM` of what is to be kept.
 """
 
@@ -26,6 +28,7 @@ from scipy import ndimage
 
 DEPTH_MM: Final = 20.0
 """Depth below the surface of the head that is taken away."""
+SHALLOW_MM: Final = 10.0
 MARGIN_MM: Final = 5.0
 """Around what a reader segmented."""
 _GRID_MM: Final = 2.0
@@ -36,6 +39,7 @@ _OPEN_MM: Final = 3.0
 _CLOSE_MM: Final = 6.0
 _VAULT_MM: Final = 100.0
 """From the top of the head, where its length is measured."""
+_FOREHEAD: Final = 0.33
 _BROW: Final = 0.45
 _CHIN: Final = 1.35
 _FRONT: Final = 0.4
@@ -104,11 +108,13 @@ def _face(values: NDArray[np.float32], grid: Grid, *, ct: bool) -> Mask:
     cut_off = levels[:2].max() > _CUT_OFF * levels.max()
     vault = front[head & (up > top - _VAULT_MM)]
     foremost, length = float(vault.max()), float(np.ptp(vault))
-    brow = np.inf if cut_off else top - _BROW * length
-    part: Mask = (up < brow) & (up > top - _CHIN * length) & (front > foremost - _FRONT * length)
+    brow, forehead = (np.inf if cut_off else top - share * length for share in (_BROW, _FOREHEAD))
+    part: Mask = (
+        (up < forehead) & (up > top - _CHIN * length) & (front > foremost - _FRONT * length)
+    )
     if not (part & head).any():
         return part & head
-    return part & (_inner(head, grid) <= DEPTH_MM)
+    return part & (_inner(head, grid) <= np.where(up < brow, DEPTH_MM, SHALLOW_MM))
 
 
 def _head(values: NDArray[np.float32], grid: Grid, *, ct: bool) -> Mask:

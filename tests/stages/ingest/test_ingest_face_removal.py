@@ -269,7 +269,7 @@ def test_the_front_of_a_real_head_is_taken_away(tmp_path: Path, shared_data: Pat
         if after.SeriesInstanceUID in rows:
             voxels = before.pixel_array != after.pixel_array
             changed[after.SeriesInstanceUID] += voxels.sum()
-            assert not voxels[200:].any()
+            assert not voxels[200:].any()  # the back of the head
             assert (before.RecognizableVisualFeatures, after.RecognizableVisualFeatures) == (
                 "YES",
                 "NO",

@@ -168,9 +168,8 @@ def test_a_label_at_the_nose_keeps_it_with_a_margin(tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("FCS-2")
-@pytest.mark.parametrize(
-    "syntax", [JPEGLSLossless, pytest.param(RLELossless, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, RLELossless])
 def test_what_was_compressed_is_compressed_again(tmp_path: Path, syntax: str) -> None:
     before, nose = head()
     folder = tmp_path / "in"
@@ -231,6 +230,7 @@ def test_a_segmentation_that_cannot_be_placed_quarantines_its_series(tmp_path: P
     assert len(result.members) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.rule("ING-6")
 def test_the_same_head_gives_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     before, nose = head()

@@ -24,6 +24,10 @@ SERIES = {
     "model": "string",
     "instances": "int64",
     "face_risk": "string",
+    "face_voxels": "int64",
+    "face_mask_sha256": "string",
+    "sex": "string",
+    "age_band": "string",
 }
 INSTANCES = {
     "subject": "string",

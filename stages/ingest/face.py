@@ -1,6 +1,7 @@
-"""Whether a face could be recognized in a rendering of a series: a fact of the series, no action.
+"""Whether a face could be recognized in a rendering of a series: a fact of the series.
 
-Judged by what the pseudonymized header says and by how much of a head the series can hold.
+Judged by what the pseudonymized header says and by how much of a head the series can hold. What
+follows from it: `face_series.py`.
 
 Rules:
 

@@ -67,6 +67,9 @@ class PixelParams(Params):
     or by kind: blank in pictures (ultrasound, secondary captures), quarantine in volumes."""
     sampled: Annotated[float, Field(ge=0, le=1)] = 0.005
     """Share of the instances of volumes (CT, MR) that is looked at; of pictures all are."""
+    face: Literal["keep", "remove"] = "keep"
+    """Faces in CT and MR of a head: left and said to be there, or their front taken away, all but
+    what a reader segmented (113102)."""
 
 
 class IngestParams(Params):

@@ -64,6 +64,37 @@ class Looker:
         except (OSError, ValueError, KeyError):
             raise Quarantined(Reason.UNSEEN) from None
 
+    def decode(self, layout: Layout, data: Buffer) -> bytes:
+        """Let the child decode compressed gray frames.
+
+        Raises:
+            Quarantined: it could not (BOX-2).
+        """
+        return self._coded("decode", layout, data)[1]
+
+    def encode(self, layout: Layout, data: Buffer) -> tuple[str, bytes]:
+        """Let the child write changed frames of what was compressed (PXC-2).
+
+        Args:
+            layout: of the compressed source.
+            data: all frames, native.
+
+        Returns:
+            Transfer syntax and value of the pixel data.
+
+        Raises:
+            Quarantined: it could not (BOX-2).
+        """
+        return self._coded("encode", layout, data)
+
+    def _coded(self, task: str, layout: Layout, data: Buffer) -> tuple[str, bytes]:
+        head = json.dumps({**asdict(layout), "blank": False, "task": task}).encode()
+        try:
+            told, value = self._ask((HEAD.pack(len(head), len(data)), head, data))
+            return told["syntax"], value
+        except (OSError, ValueError, KeyError):
+            raise Quarantined(Reason.DECODE) from None
+
     def close(self) -> None:
         """End the child, if there is one."""
         if self._child is not None:

@@ -54,9 +54,11 @@ def _answer(finder: Any, said: dict[str, Any], data: bytes) -> tuple[dict[str, A
     from stages.ingest.pixels_codec import Layout, read, write
     from stages.ingest.pixels_frames import blank, views
 
-    may_blank = said.pop("blank")
+    may_blank, task = said.pop("blank"), said.pop("task", "look")
     layout = Layout(**said)
     try:
+        if task != "look":
+            return _coded(task, layout, data)
         frames, photometric = read(layout, data)
         boxes = sorted({box for view in views(frames, photometric) for box in finder.boxes(view)})
         told: dict[str, Any] = {"boxes": boxes, "photometric": photometric, "syntax": ""}
@@ -66,6 +68,19 @@ def _answer(finder: Any, said: dict[str, Any], data: bytes) -> tuple[dict[str, A
     except Exception:  # noqa: BLE001 - whatever fails, the instance was not looked at
         return {"failed": True}, b""
     return {**told, "syntax": syntax}, value
+
+
+def _coded(task: str, layout: Any, data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Frames out of compressed pixel data, or compressed pixel data out of frames."""
+    import numpy as np
+
+    from stages.ingest.pixels_codec import read, write
+
+    if task == "decode":
+        return {"syntax": ""}, read(layout, data)[0].tobytes()
+    frames = np.frombuffer(data, layout.dtype).reshape(layout.grid)
+    syntax, value = write(layout, frames, layout.photometric)
+    return {"syntax": syntax}, value
 
 
 def _load(finder: Any) -> Any:

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     TEXT = "text was found in the pixels, or in those of the series"
     UNSEEN = "the pixels could not be looked at for text"
     OVERLAY = "an overlay within the pixel data that cannot be cleared"
+    FACE = "the face cannot be taken away: pixels or a segmentation cannot be read"
     SIZE = "rows, columns or frames beyond the limit, or missing"
     PIXELS = "the pixel data has another length than the header says, or is missing"
     DECODE = "compressed pixels that are no image of the header's size, or not within the limits"

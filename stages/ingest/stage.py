@@ -17,7 +17,8 @@ Rules:
 - ING-5   Dates move by the subject's own number of days; intervals stay exact, at any depth.
 - ING-6   The same instances give the same bytes in any order, folder, batch and process.
 - ING-7   Pixel bytes are not touched, but where text is found in them: then it is blanked or the
-          image is quarantined (`pixels.py`); and where an overlay lies in them (`overlay.py`).
+          image is quarantined (`pixels.py`); where an overlay lies in them (`overlay.py`); and
+          where faces are taken away (`face_series.py`).
 - ING-8   A series of slices is one volume or quarantined; an annotation refers to one kept series.
 - ING-9   The output states which options were applied, and only those.
 - ING-10  The public demo key serves phantoms alone.

@@ -16,6 +16,7 @@ from stages.archive import ZipWriter
 from stages.artifact import Digest
 from stages.ingest.document import DOCUMENT
 from stages.ingest.face import Risk, risk
+from stages.ingest.face_series import NOTHING, treat_faces
 from stages.ingest.geometry import judge
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
 from stages.ingest.params import Limits, PixelParams
@@ -23,6 +24,7 @@ from stages.ingest.pixels import PICTURE
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
 from stages.ingest.sources import digest, read
+from stages.ingest.stated import stated
 from stages.ingest.tables import EDITION
 
 _ORDER: Final = (IMAGE, PICTURE, ANNOTATION, DOCUMENT)
@@ -72,8 +74,14 @@ def take_in(
                 taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
             else:
                 taken.instances += [row for row, _ in passed]
-                taken.series.append(_series_row(kind, uid, [facts for _, facts in passed], rules))
+                row = _series_row(kind, uid, [facts for _, facts in passed], rules)
+                taken.series.append(row | stated(path, limits)._asdict())
             yield taken
+    remove = pixels is not None and pixels.face == "remove"
+    taken.quarantined += treat_faces(
+        out, taken.series, taken.instances, remove=remove, limits=limits
+    )
+    yield taken
 
 
 def _write(
@@ -150,6 +158,7 @@ def _series_row(
         "model": first.model,
         "instances": len(instances),
         "face_risk": _face_risk(first, instances) if kind == IMAGE else Risk.NONE.value,
+        **NOTHING,
     }
 
 

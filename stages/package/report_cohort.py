@@ -1,15 +1,29 @@
-"""The report on the data: who is in the cohort, and how far its readers agree."""
+"""The report on the data: who is in the cohort, and how far its readers agree.
+
+Rules:
+
+- QID-1  How far subjects can be told apart is shown in counts alone: how many combinations of what
+         the dataset says of them, the smallest group, the subjects alone in theirs.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stages.package import charts
 from stages.package.document import SVG, Figure, Section, Table, table
 from stages.package.results import Results, Rows
 
+_QUASI = {
+    "sex": "sex",
+    "age_band": "age band",
+    "vendor": "vendor",
+    "manufacturer": "vendor",
+    "model": "device model",
+}
+"""Columns of `series.parquet` by which a subject could be told apart, as they add up."""
 _SCORES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": "NSD"}
 
 
@@ -40,6 +54,7 @@ def cohort(results: Results) -> Section:
             table("Subjects by split and vendor", rows, heads),
             _counts("Quarantined at ingestion", "Files", reasons),
             _counts("Excluded from the dataset", "Subjects", excluded),
+            *_alike(results.series),
         ),
     )
 
@@ -82,6 +97,50 @@ def agreement(results: Results) -> Section:
         ),
         figures=figures,
     )
+
+
+def _alike(series: Rows) -> tuple[Table, ...]:
+    """How many subjects share what the dataset tells of them; no table where it tells nothing.
+
+    A subject's group is all subjects of whom the same values stand in the tables, over all of its
+    image series. Only counts are shown: neither a subject nor a value.
+    """
+    columns = series[0].keys() & _QUASI.keys() if series else set()
+    told = [name for name in _QUASI if name in columns]
+    if not told:
+        return ()
+    rows = [
+        _anonymity(", ".join(_QUASI[name] for name in told[:size]), _groups(series, told[:size]))
+        for size in range(1, len(told) + 1)
+    ]
+    heads = {
+        "what": "Known of a subject",
+        "combinations": "Combinations",
+        "k": "Smallest group (k)",
+        "alone": "Subjects alone in their group",
+        "subjects": "Subjects",
+    }
+    return (table("Subjects who can be told apart by what the dataset says of them", rows, heads),)
+
+
+def _groups(series: Rows, names: Sequence[str]) -> Counter[tuple[tuple[str, ...], ...]]:
+    """Combination of values → subjects."""
+    found: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: {n: set() for n in names})
+    for row in series:
+        if row["kind"] == "image":
+            for name in names:
+                found[row["subject"]][name].add(row[name] or "")
+    return Counter(tuple(tuple(sorted(own[n])) for n in names) for own in found.values())
+
+
+def _anonymity(what: str, groups: Counter[Any]) -> dict[str, Any]:
+    return {
+        "what": what,
+        "combinations": len(groups),
+        "k": min(groups.values(), default=0),
+        "alone": sum(size == 1 for size in groups.values()),
+        "subjects": sum(groups.values()),
+    }
 
 
 def _counts(caption: str, what: str, counts: Counter[str]) -> Table:

@@ -41,16 +41,18 @@ TASK = {
 
 def _rows(subject: str) -> dict[str, list[dict[str, Any]]]:
     def series(uid: str, kind: str) -> dict[str, Any]:
-        texts = dict.fromkeys(SERIES, "") | {"subject": subject, "series": uid, "kind": kind}
-        return texts | {"instances": 1}
+        return _filled(SERIES) | {"subject": subject, "series": uid, "kind": kind}
 
-    counts = dict.fromkeys([name for name in INSTANCES if name.startswith("actions_")], 1)
-    texts = dict.fromkeys([name for name in INSTANCES if name not in counts], "x")
     return {
         "series": [series(f"{subject}.1", "image"), series(f"{subject}.2", "annotation")],
-        "instances": [texts | counts | {"subject": subject}],
+        "instances": [_filled(INSTANCES) | {"subject": subject}],
         "quarantine": [{"input_sha256": subject[-1] * 64, "reason": Reason.NOT_DICOM.value}],
     }
+
+
+def _filled(columns: dict[str, str]) -> dict[str, Any]:
+    """A row with some value of its type in every column."""
+    return {name: "x" if kind == "string" else 1 for name, kind in columns.items()}
 
 
 def _write(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:

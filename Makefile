@@ -24,6 +24,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 benchmarks: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks
 
 # `torch` comes first and by its exact version, so that an index or a --find-links with the CPU

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import again, ledger, start, trace
+from benchmarks import again, burned_in, canary, ingest, ingest_memory, ledger, midi, start, trace
 
-for module in (start, again, trace, ledger):
+for module in (start, again, trace, ledger, ingest, ingest_memory, canary, midi, burned_in):
     module.main()

@@ -66,9 +66,10 @@ class Chain:
 
 def rows(subjects: int, each: int) -> Iterator[dict[str, Any]]:
     """Rows of the table of instances."""
+    filled = {name: "x" if kind == "string" else 1 for name, kind in INSTANCES.items()}
     for subject in range(subjects):
         for number in range(each):
-            yield dict.fromkeys(INSTANCES, 1) | {
+            yield filled | {
                 "subject": f"S{subject:05d}",
                 "series": f"1.2.{subject}.1",
                 "sop": f"1.2.{subject}.1.{number}",

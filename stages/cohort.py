@@ -34,6 +34,8 @@ class Case:
     series: str
     image: Path
     consensus: Path | None
+    label: str | None = None
+    """Name of the case's class, one of the task's; None if nobody gave it one."""
 
 
 @dataclass(frozen=True)

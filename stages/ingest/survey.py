@@ -8,11 +8,12 @@ project's own output is told by its digest and kept apart (`own.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, field
 
 from stages.artifact import Digest
 from stages.ingest.header import Header, Identifier, is_dicomdir, quiet
+from stages.ingest.label_table import LabelTable, is_table, read_label_table
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle
@@ -32,7 +33,7 @@ class Member:
 
 @dataclass
 class Survey:
-    """Every file of the sources, in one of five places."""
+    """Every file of the sources, in one of six places."""
 
     patients: dict[tuple[str, str], list[Member]] = field(default_factory=dict, repr=False)
     """(patient ID, issuer) → its instances, sorted by digest."""
@@ -41,6 +42,8 @@ class Survey:
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
     duplicates: int = 0
     """Files whose very bytes were there already."""
+    tables: list[LabelTable] = field(default_factory=list, repr=False)
+    """Tables of class labels, sorted by digest."""
     ignored: int = 0
     """Media directories (DICOMDIR)."""
     files: int = 0
@@ -52,6 +55,7 @@ def survey(
     *,
     demo: bool,
     own: Set[Digest] = frozenset(),
+    classes: Collection[str] = (),
 ) -> Survey:
     """Identify every file (one in memory at a time).
 
@@ -60,6 +64,7 @@ def survey(
         limits: of the instances.
         demo: whether the public demo key is used; then only phantoms pass.
         own: digests of this project's own outputs.
+        classes: names of the task's classes.
     """
     result, identifier = Survey(), Identifier(limits)
     seen: set[Digest] = set()
@@ -71,6 +76,10 @@ def survey(
             continue
         seen.add(file.sha256)
         try:
+            if not file.reason and is_table(file.data):
+                table = read_label_table(file.sha256, file.data, classes, limits.label_bytes)
+                result.tables.append(table)
+                continue
             member = _member(file, identifier, demo=demo, own=file.sha256 in own)
         except Quarantined as error:
             result.quarantined.append((file.sha256, error.reason))
@@ -92,6 +101,7 @@ def survey(
         members.sort(key=lambda member: member.sha256)
     result.patients, result.own = dict(patients), dict(ours)
     result.quarantined.sort()
+    result.tables.sort(key=lambda table: table.sha256)
     return result
 
 

@@ -57,7 +57,8 @@ def taken_in(
 def test_a_table_is_told_by_its_first_line_and_not_by_its_name(tmp_path: Path) -> None:
     result = taken_in(tmp_path, table(f"{SERIES},benign,Reader^A"), name="notes.txt")
     assert [row["label"] for row in result.table("class_labels")] == ["benign"]
-    assert not is_table(b"name,label,reader\n") and not is_table(b"")
+    assert not is_table(b"name,label,reader\n")
+    assert not is_table(b"")
     assert is_table(b"\xef\xbb\xbf" + table())
 
 

@@ -48,7 +48,9 @@ def read_labels_given(tree: Path, task: Task) -> tuple[dict[Key, Said], list[Lef
         row for row in read_table(tree / "series.parquet") if row["modality"] == task.modality
     ]
     volumes = [Key(row["series"], "") for row in series if row["kind"] == "image"]
-    pictures = {row["series"] for row in series if row["kind"] == "picture" and not task.structures}
+    pictures = {
+        row["series"] for row in series if row["kind"] == "picture" and row["kind"] in task.kinds
+    }
     cases = volumes + [
         Key(row["series"], row["sop"])
         for row in (read_table(tree / "instances.parquet") if pictures else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +23,7 @@ from stages.train.params import Parameters
 from stages.train.pretraining import pretrain
 from stages.train.scores import OUTCOMES
 from stages.train.scores import rows as outcome_rows
+from stages.train.setting import Setting
 from stages.train.source import make_source
 from stages.train.start import Weights
 from stages.train.trial import Trial, run_trial
@@ -42,9 +44,7 @@ class _Clock:
         return round(self._last - last, 3)
 
 
-def run_variants(
-    tree: Path, params: Parameters, out: Path, say: Say, *, workers: int = 0
-) -> Outcome:
+def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: Setting) -> Outcome:
     """Train everything that `train.variants` names.
 
     Args:
@@ -52,7 +52,7 @@ def run_variants(
         params: of the stage.
         out: the unit's folder.
         say: progress.
-        workers: processes that draw patches; they decide no bit.
+        setting: of every training, but for what it is told.
 
     Raises:
         Refused: TRN-8.
@@ -81,7 +81,7 @@ def run_variants(
     starts: dict[str, Weights] = {}
     for method in methods:
         backbone, rows = pretrain(
-            method, data.unlabeled, params, progress.of(method), workers=workers
+            method, data.unlabeled, params, progress.of(method), workers=setting.workers
         )
         save(backbone, out / "pretraining" / method / "model.safetensors")
         _write_history(out / "pretraining" / method, rows)
@@ -94,12 +94,11 @@ def run_variants(
     findings["variants"] = {}
     for name, way in ways.items():
         trained = run_trial(
-            Trial(way, params.numerics.seed, params.train.epochs),
+            Trial(way, params.numerics.seed, params.train.epochs, name),
             data,
             params,
             start=starts.get(way.start),
-            say=progress.of(name),
-            workers=workers,
+            setting=replace(setting, say=progress.of(name)),
         )
         folder = out / name
         save(trained.module, folder / "model.safetensors")

@@ -24,6 +24,7 @@ from stages.train import parallel
 from stages.train.batches import Batch
 from stages.train.objective import Objective
 from stages.train.params import TrainParams
+from stages.train.privacy import Noise, without_cases, wrap
 from stages.train.rates import Group, everything
 
 CLIP_NORM = 12.0
@@ -76,6 +77,7 @@ class Training:
         objective: Objective,
         course: Course,
         groups: Sequence[Group] | None = None,
+        noise: Noise | None = None,
     ) -> None:
         """Prepare it.
 
@@ -85,6 +87,7 @@ class Training:
             objective: of the batches.
             course: epochs, rates, seed.
             groups: which of the module's parameters learn how fast, and when; all alike if None.
+            noise: keeps the training private.
         """
         parallel.check_shares(module)
         self.device = course.numerics.device
@@ -96,12 +99,14 @@ class Training:
         named = dict(module.named_parameters())
         parts = [[named[name] for name in group.names] for group in self._groups]
         self._trained = [parameter for part in [*parts, own] for parameter in part]
-        self._optimizer = torch.optim.AdamW(
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             [{"params": part} for part in [*parts, own] if part],
             lr=course.learning_rate,
             weight_decay=course.weight_decay,
             fused=True,
         )
+        self._optimizer = optimizer if noise is None else wrap(module, optimizer, noise)
+        self._private = noise is not None
         self._factors = [
             group.factor for group, part in zip(self._groups, parts, strict=True) if part
         ]
@@ -163,15 +168,20 @@ class Training:
         own = parallel.share(batch)
         self._optimizer.zero_grad()
         loss = 0.0
-        if own is not None:
+        if own is not None and len(own.images):
             with self._mixed():
                 value: torch.Tensor = self.objective(self.module, own.to(self.device))
             loss = value.item()
             self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        weight = 0.0 if own is None else len(own.images) / len(batch.images)
+        elif self._private:
+            without_cases(self._trained)
+        weight = 0.0 if own is None else len(own.images) / max(1, len(batch.images))
         loss = parallel.average(self._trained, loss, weight)
         if not math.isfinite(loss):
             raise _diverged(self.course.name, number, "loss")
+        if self._private:  # clips each case for itself
+            self._optimizer.step()
+            return loss
         self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._trained, CLIP_NORM)
         if not self._scaler.is_enabled() and not torch.isfinite(norm):

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     UNLABELED_ORDER = 3
     UNLABELED_PATCH = 4
     LABELED_SUBJECTS = 5
+    CHANCE = 6
 
 
 @dataclass(frozen=True)

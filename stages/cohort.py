@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
             for sop in (instances.get(series, ()) if row["kind"] == "picture" else ("",))
         ]
     return tuple(sorted(cases, key=lambda case: (case.subject, case.series, case.sop)))
+
+
+def labeled_test(cases: Iterable[Case], task: Task) -> list[Case]:
+    """Test cases with a reference: a consensus, or a class."""
+    return [
+        case
+        for case in cases
+        if case.split == "test" and ((task.structures and case.consensus) or case.label is not None)
+    ]
 
 
 def load_case(case: Case, task: Task, volume: Volume) -> tuple[Series | None, Sample]:

@@ -109,8 +109,9 @@ class BundleConfig(Params):
     volume: Volume
     network: Network
     """As trained; inference does not build it."""
-    channels_out: Annotated[int, Field(ge=2)]
-    """Background and one channel a structure, in the order of `task.structures`."""
+    channels_out: Annotated[int, Field(ge=1)]
+    """Background and one channel a structure, in the order of `task.structures`; 1 for a task of
+    classes alone, whose models have no output on the grid."""
     numerics: Numerics
     """Inference runs with these threads, as the equivalence test did."""
     models: Mapping[Target, str]

@@ -313,7 +313,7 @@ def _train(trees: dict[str, Path], params: Parameters) -> None:
     from stages.network import build, save
 
     torch.manual_seed(7)
-    save(build(params.network, 3), trees["train"] / "model.safetensors")
+    save(build(params.network, params.task, params.volume), trees["train"] / "model.safetensors")
     candidate = {"schema_version": 1, "variant": "finetuned", "channels_out": 3}
     candidate |= {"weights_sha256": "ab" * 32}
     (trees["train"] / "candidate.json").write_text(json.dumps(candidate))

@@ -90,7 +90,7 @@ def test_monais_own_run_predicts_what_our_own_code_predicts(
     found = np.load(tmp_path / "one.npy")
 
     params = parameters()
-    network = build(params.network, 3).eval()
+    network = build(params.network, params.task, params.volume).eval()
     load(network, root / "models" / "model.safetensors")
     path = trees["dataset/cohort"] / SUBJECT / f"{series_of(SUBJECT)}.zip"
     series = read_series(path)

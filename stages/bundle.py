@@ -118,6 +118,11 @@ class BundleConfig(Params):
     """Target → member of the archive, the preferred target first; the values are `MODELS`'."""
     limits: Limits
 
+    @property
+    def pictures(self) -> bool:
+        """Whether it is used on single pictures: it has classes alone, and learned from some."""
+        return "picture" in self.task.kinds and self.limits.shape[0][0] <= 1
+
     @model_validator(mode="after")
     def _whole(self) -> BundleConfig:
         if self.channels_out != len(self.task.structures) + 1:

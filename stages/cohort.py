@@ -92,12 +92,12 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
     return tuple(sorted(cases, key=lambda case: (case.subject, case.series, case.sop)))
 
 
-def labeled_test(cases: Iterable[Case], task: Task) -> list[Case]:
-    """Test cases with a reference: a consensus, or a class."""
+def labeled_cases(cases: Iterable[Case], task: Task, split: str) -> list[Case]:
+    """Cases of a split with a reference: a consensus, or a class."""
     return [
         case
         for case in cases
-        if case.split == "test" and ((task.structures and case.consensus) or case.label is not None)
+        if case.split == split and ((task.structures and case.consensus) or case.label is not None)
     ]
 
 

@@ -16,7 +16,7 @@ from stages.assess.class_verdict import PREDICTIONS
 from stages.assess.params import Parameters
 from stages.channels import channels_count, to_labels
 from stages.classify import Answer, classify
-from stages.cohort import Sample, labeled_test, load_case, read_cases
+from stages.cohort import Sample, labeled_cases, load_case, read_cases
 from stages.network import answerer, build, load, predictor, weights_sha256
 from stages.overlap import dice, hd95_mm, nsd
 from stages.params import Network, Task
@@ -52,7 +52,7 @@ def predict_test_split(
     """
     description = json.loads((candidate / "candidate.json").read_bytes())
     module = read_candidate(candidate, description, params)
-    cases = labeled_test(read_cases(cohort, params.task), params.task)
+    cases = labeled_cases(read_cases(cohort, params.task), params.task, "test")
     answer = answerer(module)
     skipped: list[dict[str, str]] = []
     rows: list[Row] = []

@@ -96,9 +96,9 @@ def split_digest(cohort: Path) -> str:
 
 def unread(cohort: Path, scores: list[Json], params: Parameters) -> int:
     """Labeled test cases without scores (ASS-7)."""
-    from stages.cohort import labeled_test, read_cases
+    from stages.cohort import labeled_cases, read_cases
 
-    cases = labeled_test(read_cases(cohort, params.task), params.task)
+    cases = labeled_cases(read_cases(cohort, params.task), params.task, "test")
     labeled = {(case.series, case.sop) for case in cases}
     return len(labeled - {(row["series"], row.get("sop", "")) for row in scores})
 

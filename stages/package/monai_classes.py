@@ -13,7 +13,9 @@ from stages.bundle import BundleConfig
 
 Json = dict[str, Any]
 
-_LUMINANCE = "(p @ numpy.array([0.299, 0.587, 0.114]) if p.shape[-1] == 3 and p.ndim > 2 else p)"
+_LUMINANCE = (
+    "((p * numpy.array([0.299, 0.587, 0.114])).sum(-1) if p.shape[-1] == 3 and p.ndim > 2 else p)"
+)
 _READ = (
     "$lambda path: (lambda p: (lambda q: q.reshape((-1, *q.shape[-2:]))[:32].astype('float32'))"
     f"({_LUMINANCE}))(pydicom.dcmread(path).pixel_array)"
@@ -27,9 +29,9 @@ def steps(config: BundleConfig) -> Json:
     """
     planar = config.volume.planar
     patch = list(config.volume.patch)
-    # Axis 0 stays as it is: of a two-dimensional network it is the batch.
+    # Slices are the batch of a two-dimensional network: their number stays as it is.
     size = [-1, *patch[1:]] if planar else patch
-    shown = "x[0][:, None, None]" if planar else "x[None]"
+    shown = "x[0][:, None]" if planar else "x[None]"
     found: Json = {
         "inferer": {
             "_target_": "ResizeWithPadOrCrop",

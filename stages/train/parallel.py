@@ -56,21 +56,17 @@ def group(numerics: Numerics, follow: Callable[[], object]) -> Iterator[None]:
     if numerics.processes == 1:
         yield
         return
-    context = multiprocessing.get_context("spawn")
+    context, count = multiprocessing.get_context("spawn"), numerics.processes
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         others = [
-            context.Process(
-                target=_join,
-                args=(backend, meeting, rank, numerics.processes, follow),
-                daemon=False,
-            )
-            for rank in range(1, numerics.processes)
+            context.Process(target=_join, args=(backend, meeting, rank, count, follow))
+            for rank in range(1, count)
         ]
         for process in others:
             process.start()
         try:
-            _meet(backend, meeting, 0, numerics.processes)
+            _meet(backend, meeting, 0, count)
             yield
         except RuntimeError as error:
             if not distributed.is_initialized() or all(p.exitcode is None for p in others):

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from stages.ingest.raw_file import RawFile
 from stages.ingest.raw_frame import Became, Frame, Header, Single, become
+from stages.ingest.raw_layout import Gap
 
 FRAMES: Final = 8
 """Frames that are held; the one unused for longest goes first."""
@@ -63,12 +64,12 @@ def fill(found: Match) -> Header | None:
     frame, header = found.frame, found.frame.header
     every = zip(frame.layout.gaps, frame.singles, found.values, strict=True)
     gaps = [(gap, single, value) for gap, single, value in every if not single.fixed]
-    new = {
+    parsed = {
         gap.tag: gap.stretch[-gap.head :] + value
         for gap, single, value in gaps
-        if value not in single.values
+        if value not in single.values and not _is_plain(gap, single, value)
     }
-    made = become(frame.alone, frame.context, new, frame.syntax) if new else {}
+    made = become(frame.alone, frame.context, parsed, frame.syntax) if parsed else {}
     elements, counts, facts = list(header.elements), header.counts, dict(header.facts)
     for gap, single, value in gaps:
         became = single.values.get(value) or _add(single, value, made[gap.tag])
@@ -83,6 +84,14 @@ def fill(found: Match) -> Header | None:
         if single.keyword:
             facts[single.keyword] = became.value
     return Header(header.tags, elements, header.after, header.pixel_vr, counts, facts)
+
+
+def _is_plain(gap: Gap, single: Single, value: bytes) -> bool:
+    """Look up what becomes of a value without a parser; whether that is known now."""
+    became = single.plain(value[gap.width :]) if single.plain else None
+    if became is not None:
+        _add(single, value, became)
+    return became is not None
 
 
 def _add(single: Single, value: bytes, became: Became) -> Became:

@@ -46,6 +46,7 @@ class Survey:
     files: int = 0
 
 
+@quiet()
 def survey(
     files: Iterable[Found],
     limits: Limits,
@@ -107,10 +108,9 @@ def _gather(by_instance: dict[tuple[bool, str], Member | list[Member]], member: 
 def _member(file: Found, identifier: Identifier, *, demo: bool, own: bool) -> Member | None:
     if file.reason:
         raise Quarantined(file.reason)
-    with quiet():
-        if is_dicomdir(file.data):
-            return None
-        header = identifier.identify(file.data)
+    if is_dicomdir(file.data):
+        return None
+    header = identifier.identify(file.data)
     if demo and not own and not (is_phantom(header.sop) and is_phantom(header.study)):
         raise Quarantined(Reason.NOT_PHANTOM)
     return Member(file.handle, file.sha256, header, own)

@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -186,10 +187,11 @@ def place_of(uri: str) -> ProjectFile | Remote:
     scheme, colon, rest = uri.partition(":")
     if not colon or "/" in scheme:
         return _file(uri)
-    make = {"file": _file, "https": _https, "monai": _monai, "hf": _hub}.get(scheme)
-    if make is None:
+    kinds: dict[str, Callable[[str], ProjectFile | Remote]]
+    kinds = {"file": _file, "https": _https, "monai": _monai, "hf": _hub}
+    if scheme not in kinds:
         raise ValueError("a place is a file of the project, https:, monai: or hf:")
-    return make(rest)
+    return kinds[scheme](rest)
 
 
 def _file(text: str) -> ProjectFile:

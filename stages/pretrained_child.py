@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -205,6 +206,7 @@ def _warm_up() -> None:
     import torch
     from safetensors.torch import load, save
 
+    codecs.lookup("cp437")  # of names in ZIP archives
     torch.set_num_threads(1)
     for kind in _DTYPES.values():
         state = {"a": torch.zeros(2, 2, dtype=getattr(torch, kind))}

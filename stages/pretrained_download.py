@@ -126,7 +126,11 @@ def _told() -> Iterator[None]:
         yield
     except requests.exceptions.SSLError:
         raise Fault("The server of pre-trained weights cannot prove who it is.", remedy) from None
-    except (requests.ConnectionError, requests.Timeout):
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,  # an answer that ends early
+    ):
         raise Transient("The server of pre-trained weights does not answer.", remedy) from None
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0

@@ -10,8 +10,8 @@ Rules:
          from the project's epoch, everything sorted.
 - SBM-2  Every requirement whose marker holds is followed; one that is not installed is an error.
 - SBM-3  A license stands as its distribution declares it, never guessed.
-- SBM-4  Every entry of the pre-trained weights is listed: maker, version, license, digest, place, and
-         what IEC 62304 asks of it.
+- SBM-4  Every entry of the pre-trained weights is listed: maker, version, license, digest, place,
+         and what IEC 62304 asks of it.
 """
 
 from __future__ import annotations

@@ -118,13 +118,13 @@ def assign(
     tables = list(tables)
     wanted = {(table.level, uid) for table in tables for uid, _, _ in table.rows}
     places: dict[tuple[str, str], dict[S, Member]] = defaultdict(dict)
-    if wanted:
-        for subject, members in subjects.items():
-            for member in members:
-                for level in _LEVELS.values():
-                    key = level, getattr(member.header, level)
-                    if key in wanted:
-                        places[key].setdefault(subject, member)
+    levels = {table.level for table in tables}
+    for subject, members in subjects.items() if levels else ():
+        for member in members:
+            for level in levels:
+                key = level, _uid(member, level)
+                if key in wanted:
+                    places[key].setdefault(subject, member)
     given: dict[S, set[Given]] = defaultdict(set)
     unknown = 0
     for table in tables:
@@ -173,7 +173,10 @@ def _row(line: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _uids(member: Member, new: Callable[[str], str]) -> tuple[str, str, str]:
-    header = member.header
-    if member.own:
-        return header.study, header.series, header.sop
-    return new(header.study), new(header.series), new(header.sop)
+    study, series, sop = (_uid(member, level) for level in ("study", "series", "sop"))
+    return (study, series, sop) if member.own else (new(study), new(series), new(sop))
+
+
+def _uid(member: Member, level: str) -> str:
+    uid: str = member.sop if level == "sop" else getattr(member.origin, level)
+    return uid

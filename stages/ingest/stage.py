@@ -115,6 +115,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     from stages.ingest.codes import codes_of
     from stages.ingest.instance import Item
     from stages.ingest.label_table import Given
+    from stages.ingest.packed import unpacked
     from stages.ingest.rules import Rules
     from stages.ingest.sources import Handle
     from stages.ingest.subject import Taken, take_in
@@ -135,7 +136,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     )
     items = [
         Item(kind, series, sop, sha256, Handle(path, member), own)
-        for path, member, sha256, kind, series, sop, own in unit.private["members"]
+        for path, member, sha256, kind, series, sop, own in unpacked(unit.private["members"])
     ]
     taken = Taken()
     for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
@@ -222,6 +223,7 @@ def _unit(
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
     from audit.canonical import digest_json
+    from stages.ingest.packed import packed
     from stages.ingest.tables import classes
 
     uid_key = keys.derive(secrets.domain_key, "uid")
@@ -237,18 +239,18 @@ def _unit(
         }
         | ({"labels": digest_json([list(row) for row in labels])} if labels else {}),
         private={
-            "members": [
+            "members": packed(
                 [
                     member.handle.path,
                     member.handle.member,
                     member.sha256,
-                    classes()[member.header.sop_class].kind,
-                    member.header.series if member.own else new(member.header.series),
-                    member.header.sop if member.own else new(member.header.sop),
+                    classes()[member.origin.sop_class].kind,
+                    member.origin.series if member.own else new(member.origin.series),
+                    member.sop if member.own else new(member.sop),
                     member.own,
                 ]
                 for member in members
-            ],
+            ),
             "labels": [list(row) for row in labels],
             "secrets": {
                 "uid_key": uid_key.hex(),

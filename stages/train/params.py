@@ -38,6 +38,27 @@ class Pretraining(Params):
     """Side of a block, in voxels."""
 
 
+class Comparison(Params):
+    """How sure the comparison is to be, and how cheap: declared before, like the margin."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings of each finalist, with `numerics.seed` and the numbers after it; the first seed's
+    network is the candidate."""
+    label_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Learning curves: finalists are also trained with the labels of so many subjects."""
+    screening_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Successive halving: all variants are trained for the first number of epochs, the better ones
+    for the next; those that are left for `train.epochs`. None: all are finalists."""
+    screening_keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the variants that goes on from each screening, rounded up."""
+    rule: Literal["mean", "interval"] = "mean"
+    """Within the margin is a variant whose mean score is, or the lower end of whose difference to
+    the best."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples, of validation subjects and seeds."""
+
+
 class TrainParams(Params):
     """Section `train`."""
 
@@ -71,6 +92,7 @@ class TrainParams(Params):
     """Epochs between validations; the last epoch is always validated."""
     pretraining: Pretraining = Pretraining()
     augmentation: Augmentation = Augmentation()
+    comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
     variant within it is chosen."""

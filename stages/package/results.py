@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ class Results:
     confusion: Rows
     roc: Rows
     """The last five are empty for a task without classes."""
+    froc: Rows = field(default_factory=list)
+    froc_curve: Rows = field(default_factory=list)
+    """The last two are empty where lesions are not counted as instances."""
 
 
 def read(trees: Mapping[str, Path]) -> Results:
@@ -61,6 +64,8 @@ def read(trees: Mapping[str, Path]) -> Results:
         class_metrics=_if_there(trees["assess"] / "class_metrics.parquet"),
         confusion=_if_there(trees["assess"] / "confusion.parquet"),
         roc=_if_there(trees["assess"] / "roc.parquet"),
+        froc=_if_there(trees["assess"] / "froc.parquet"),
+        froc_curve=_if_there(trees["assess"] / "froc_curve.parquet"),
     )
 
 

@@ -30,11 +30,11 @@ class Results:
     metrics: Rows
     scores: Rows
     equivalence: Rows
-    classes: Rows
-    class_agreement: Rows
-    class_metrics: Rows
-    confusion: Rows
-    roc: Rows
+    classes: Rows = field(default_factory=list)
+    class_agreement: Rows = field(default_factory=list)
+    class_metrics: Rows = field(default_factory=list)
+    confusion: Rows = field(default_factory=list)
+    roc: Rows = field(default_factory=list)
     """The last five are empty for a task without classes."""
     froc: Rows = field(default_factory=list)
     froc_curve: Rows = field(default_factory=list)

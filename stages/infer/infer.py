@@ -97,11 +97,9 @@ def _target(release: Release, wanted: str | None) -> Target:
 
 def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uint8]:
     """The label map on the series' own grid (INF-4)."""
-    import numpy as np
-
-    from stages.channels import to_labels
     from stages.runtime import predictor
-    from stages.volume import prepare, restore, sliding_window
+    from stages.volume import prepare, restore
+    from stages.windows import predict_labels
 
     config = release.config
     if series.voxels is None:
@@ -109,13 +107,7 @@ def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uin
     prepared = prepare(series.voxels, series.geometry.spacing_mm, config.volume)
     member = config.models[target]
     predict = predictor(target, member, release.models.__getitem__, config.numerics.threads)
-    scores = sliding_window(predict, prepared.array, config.volume, config.channels_out)
-    if not np.isfinite(scores).all():
-        raise Refused(
-            "The network's answer to this series is not made of numbers.",
-            "Check the series' voxel values and rescale slope.",
-        )
-    return restore(to_labels(scores, config.task), prepared)
+    return restore(predict_labels(predict, prepared.array, config.volume, config.task), prepared)
 
 
 def _write(

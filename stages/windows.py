@@ -92,7 +92,7 @@ def blocks(
     fill = array.min() if any(low) or sizes != list(array.shape) else np.float32(0)
     weight = _gaussian(volume.patch)
     # The last channel of the sums is that of the weights.
-    kept = max((z + depth - following for z, following in pairwise(layers)), default=0)
+    kept = _kept(layers, depth)
     carried = np.zeros((channels + 1, kept, *sizes[1:]), np.float32)
     band = np.zeros((channels + 1, depth, rows, sizes[2]), np.float32)
     known = 0  # slices of this layer that earlier layers have added to
@@ -112,6 +112,20 @@ def blocks(
             yield from _means(band[:, :whole, :done], (z - low[0], y - low[1], -low[2]), array)
             stay = rows - done
         known = depth - whole
+
+
+def held_bytes(shape: Shape, volume: Volume, channels: int) -> int:
+    """What `blocks` holds besides the volume, its network left out (WIN-2)."""
+    slices, height, width = (max(n, p) for n, p in zip(shape, volume.patch, strict=True))
+    depth, rows, _ = volume.patch
+    kept = _kept(_starts(slices, depth, volume.overlap), depth)
+    pieces = 3 * min(_PIECE, channels * slices * height * width)
+    return 4 * ((channels + 1) * width * (kept * height + 2 * depth * rows) + pieces)
+
+
+def _kept(layers: Sequence[int], depth: int) -> int:
+    """Slices that one layer of windows hands on to the next, at most."""
+    return max((z + depth - following for z, following in pairwise(layers)), default=0)
 
 
 def _means(sums: Array, corner: Shape, array: Array) -> Iterator[tuple[Where, Array]]:

@@ -72,7 +72,7 @@ def training_mib(
             f"{target} cannot be planned for a patch of {patch} voxels: {e}.",
             "Correct `network` in params.yaml.",
         ) from e
-    weights = sum(one.numel() * one.element_size() for one in module.parameters())
+    weights: int = sum(one.numel() * one.element_size() for one in module.parameters())
     return PROCESS_MIB + (COPIES * weights + held + PASSING * largest) // MIB
 
 

@@ -83,7 +83,7 @@ def _normalize(voxels: Array, window: tuple[float, float] | None) -> Array:
     else:
         low, high = (float(np.float32(v)) for v in np.percentile(voxels, (0.5, 99.5)))
         mean, deviation = _moments(voxels, low, high)
-        offset, scale = mean, max(float(deviation), 1e-6)
+        offset, scale = float(mean), max(float(deviation), 1e-6)
     normalized = np.empty(voxels.shape, np.float32)
     for into, plane in zip(normalized, voxels, strict=True):
         values = np.clip(plane.astype(np.float64), low, high)

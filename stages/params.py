@@ -108,8 +108,21 @@ class Numerics(Params):
     """Section `numerics`: what decides the last bit of a floating-point result."""
 
     threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Of each process."""
     instruction_set: Literal["default", "avx2"] = "avx2"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 20261121
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where networks are trained. `cuda` needs a GPU; its weights are another class's (ADR 5)."""
+    precision: Literal["f32", "bf16", "f16"] = "f32"
+    """Of training: single, or mixed (matrix products in 16 bits, weights in 32)."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Of training, each with its share of every batch (torchrun)."""
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        if self.precision == "f16" and self.device == "cpu":
+            raise ValueError("f16 is trained on cuda alone: take bf16 on a cpu")
+        return self
 
 
 class Volume(Params):

@@ -9,71 +9,85 @@ from typing import Any
 
 from audit.canonical import canonical_json
 from stages.channels import channels_count
-from stages.stage import Check, Gate, Outcome, Verdict
-from stages.table import write_table
+from stages.stage import Check, Gate, Verdict
+from stages.stage import Outcome as StageOutcome
+from stages.table import read_table, write_table
 from stages.train.params import Parameters, TrainParams
+from stages.train.scores import Outcome
 from stages.train.selection import benefit, select
-from stages.train.ways import WAYS
+from stages.train.significance import Compared, Interval, Resampled, compare
+from stages.train.ways import RANDOM
 
 Results = dict[str, dict[str, Any]]
+_FIGURES = ("dice_", "auc_")
 
 
-def choose(tree: Path, params: Parameters, out: Path) -> Outcome:
-    """Apply the declared rule to the unit's results (TRN-5).
+def choose(tree: Path, params: Parameters, out: Path) -> StageOutcome:
+    """Apply the declared rule to the finalists (TRN-5).
 
     Args:
         tree: the unit's folder.
         params: of the stage.
-        out: `model.safetensors`, `candidate.json` and `comparison.parquet` are written here.
+        out: `model.safetensors`, `candidate.json`, `comparison.parquet` and `curves.parquet` are
+            written here.
     """
+    train, options = params.train, params.train.comparison
+    trials = read_table(tree / "trials.parquet")
+    finals = [row for row in trials if row["part"] == "final"]
+    names = tuple(name for name in train.ways if any(row["variant"] == name for row in finals))
+    resampled = Resampled(
+        {name: [_outcomes(tree, r) for r in finals if r["variant"] == name] for name in names},
+        params.task,
+        resamples=options.resamples,
+        seed=params.numerics.seed,
+    )
+    compared = compare(resampled, names, options.confidence)
+    below = {
+        name: -(found.difference.mean if options.rule == "mean" else found.difference.low)
+        for name, found in compared.items()
+    }
+    chosen = select(below, names, train.margin)
     results: Results = {
-        variant: json.loads((tree / variant / "result.json").read_bytes())
-        for variant in params.train.variants
+        name: json.loads((tree / name / "result.json").read_bytes()) for name in names
     }
-    dice = {variant: result["validation_dice"] for variant, result in results.items()}
-    chosen = select(dice, params.train.variants, params.train.margin)
-    shutil.copyfile(tree / chosen / "model.safetensors", out / "model.safetensors")
-    candidate = {
-        "schema_version": 1,
-        "variant": chosen,
-        "network": params.network.model_dump(mode="json", by_alias=True),
-        "channels_out": channels_count(params.task),
-        "task": params.task.model_dump(mode="json"),
-        "volume": params.volume.model_dump(mode="json"),
-        "weights_sha256": results[chosen]["weights_sha256"],
-    }
-    (out / "candidate.json").write_bytes(canonical_json(candidate))
-    _write_comparison(out / "comparison.parquet", results, chosen)
-    gained = benefit(dice, frozenset(v for v in dice if WAYS[v].start == "pretrained"))
+    _write_candidate(tree, params, chosen, results[chosen]["weights_sha256"], out)
+    _write_comparison(out / "comparison.parquet", results, compared, chosen)
+    _write_curves(out / "curves.parquet", trials)
+    scores = {name: found.score.mean for name, found in compared.items()}
+    gained = benefit(scores, frozenset(n for n in names if train.ways[n].start != RANDOM))
+    gain = None
+    if gained is not None:
+        gain = resampled.interval(gained[0], options.confidence, less=gained[1])
     findings = {
         "chosen": chosen,
-        "validation_dice": dice,
-        "pretraining_gain": None if gained is None else round(gained, 6),
+        "score": scores,
+        "pretraining_gain": None if gain is None else gain.mean,
         "weights_sha256": results[chosen]["weights_sha256"],
     }
-    return Outcome(findings=findings, gate=gate(chosen, dice[chosen], gained, params.train))
+    return StageOutcome(findings=findings, gate=gate(chosen, scores[chosen], gain, train))
 
 
-def gate(chosen: str, dice: float, gained: float | None, train: TrainParams) -> Gate:
-    """Hold the choice against the declared limits (TRN-6, TRN-7)."""
-    enough = dice >= train.min_dice
+def gate(chosen: str, score: float, gain: Interval | None, train: TrainParams) -> Gate:
+    """Hold the choice against the declared limits (TRN-6, TRN-7, TRN-10)."""
+    enough = score >= train.min_score
     checks = [
         Check(
             rule="TRN-6",
-            figure=f"mean validation Dice {dice:.3f} of {chosen}",
-            limit=f"at least {train.min_dice:g} (train.min_dice)",
+            figure=f"validation score {score:.3f} of {chosen}",
+            limit=f"at least {train.min_score:g} (train.min_score)",
             verdict=Verdict.PASSED if enough else Verdict.REFUSED,
             remedy=""
             if enough
             else "Train longer (train.epochs), annotate more subjects, or check the annotations.",
         )
     ]
-    if gained is not None:
-        helps = gained > train.margin
+    if gain is not None:
+        helps = gain.mean > train.margin
         checks.append(
             Check(
                 rule="TRN-7",
-                figure=f"pre-training changes the best validation Dice by {gained:+.3f}"
+                figure=f"pre-training changes the best validation score by {gain.mean:+.3f} "
+                f"({train.comparison.confidence:.0%} interval {gain.low:+.3f} to {gain.high:+.3f})"
                 + ("" if helps else ": no benefit"),
                 limit=f"more than {train.margin:g} (train.margin)",
                 verdict=Verdict.PASSED if helps else Verdict.FINDINGS,
@@ -82,25 +96,103 @@ def gate(chosen: str, dice: float, gained: float | None, train: TrainParams) -> 
                 else "Argue for the choice without it, or drop the ways that start from it.",
             )
         )
+    way = train.ways.get(chosen)
+    if way is not None and way.privacy is not None:
+        checks.append(
+            Check(
+                rule="TRN-10",
+                figure=f"{chosen}: epsilon {way.privacy.epsilon:g}, the noise from numerics.seed",
+                limit="a secret source of noise (fixed)",
+                verdict=Verdict.FINDINGS,
+                remedy="Claim the bound only towards those who do not have the parameters.",
+            )
+        )
     return Gate(checks=tuple(checks))
 
 
-def _write_comparison(path: Path, results: Results, chosen: str) -> None:
-    structures = sorted({name for result in results.values() for name in result["structures"]})
+def _outcomes(tree: Path, trial: dict[str, Any]) -> list[Outcome]:
+    rows = read_table(tree / trial["trial"] / "outcomes.parquet")
+    return [Outcome(**row) for row in rows]
+
+
+def _write_candidate(tree: Path, params: Parameters, chosen: str, digest: str, out: Path) -> None:
+    shutil.copyfile(tree / chosen / "model.safetensors", out / "model.safetensors")
+    candidate = {
+        "schema_version": 1,
+        "variant": chosen,
+        "network": params.network.model_dump(mode="json", by_alias=True),
+        "channels_out": channels_count(params.task),
+        "task": params.task.model_dump(mode="json"),
+        "volume": params.volume.model_dump(mode="json"),
+        "weights_sha256": digest,
+    }
+    (out / "candidate.json").write_bytes(canonical_json(candidate))
+
+
+def _write_comparison(
+    path: Path, results: Results, compared: dict[str, Compared], chosen: str
+) -> None:
+    """A row a finalist: mean over seeds with its interval, its difference to the best, its test."""
+    figures = sorted({name for r in results.values() for name in r if name.startswith(_FIGURES)})
     columns = {
         "variant": "string",
-        "validation_dice": "double",
-        **{f"dice_{name}": "double" for name in structures},
+        "score": "double",
+        "score_low": "double",
+        "score_high": "double",
+        "difference": "double",
+        "difference_low": "double",
+        "difference_high": "double",
+        "p": "double",
+        **dict.fromkeys(figures, "double"),
         "trained_parameters": "int64",
         "parameters": "int64",
         "epochs": "int64",
         "selected_epoch": "int64",
         "selected": "bool",
     }
+    rows = []
+    for name, result in results.items():
+        found = compared[name]
+        own = {column: result[column] for column in columns if column in result}
+        rows.append(
+            own
+            | {
+                "score": found.score.mean,
+                "score_low": found.score.low,
+                "score_high": found.score.high,
+                "difference": found.difference.mean,
+                "difference_low": found.difference.low,
+                "difference_high": found.difference.high,
+                "p": found.p,
+                "selected": name == chosen,
+            }
+        )
+    write_table(path, rows, columns)
+
+
+def _write_curves(path: Path, trials: list[dict[str, Any]]) -> None:
+    """Learning curves: a row a variant and number of labeled subjects, the mean over seeds."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in trials:
+        if row["part"] in ("final", "labels"):
+            found.setdefault((row["variant"], row["labels"]), []).append(row["score"])
     rows = [
-        {name: result[name] for name in columns if name in result}
-        | {f"dice_{name}": result["structures"][name] for name in structures}
-        | {"selected": variant == chosen}
-        for variant, result in results.items()
+        {
+            "variant": variant,
+            "labels": labels,
+            "seeds": len(values),
+            "score": round(sum(values) / len(values), 6),
+            "lowest": min(values),
+            "highest": max(values),
+        }
+        for (variant, labels), values in found.items()
     ]
+    columns = {
+        "variant": "string",
+        "labels": "int64",
+        "seeds": "int64",
+        "score": "double",
+        "lowest": "double",
+        "highest": "double",
+    }
     write_table(path, rows, columns)

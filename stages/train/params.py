@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from stages.params import Network, Numerics, Params, Task, Volume
-from stages.train.ways import Variant
+from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
 class Augmentation(Params):
@@ -23,32 +23,66 @@ class Augmentation(Params):
     """Largest relative change of contrast, and largest offset in units of the prepared volume."""
     noise: Annotated[float, Field(ge=0)] = 0.05
     """Largest standard deviation of added Gaussian noise, in units of the prepared volume."""
+    mirror: tuple[Literal["slices", "rows", "columns"], ...] = ()
+    """Axes along which a patch may be mirrored. Anatomy is rarely symmetric: none by default."""
 
 
 class Pretraining(Params):
-    """Masked reconstruction on images without their labels."""
+    """Self-supervised methods, on images without their labels."""
 
     epochs: Annotated[int, Field(ge=1)] = 30
+    """Of every method alike."""
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Share of the patch's blocks that are hidden."""
     mask_block: Annotated[int, Field(ge=1)] = 8
     """Side of a block, in voxels."""
 
 
+class Comparison(Params):
+    """How sure the comparison is to be, and how cheap: declared before, like the margin."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings of each finalist, with `numerics.seed` and the numbers after it; the first seed's
+    network is the candidate."""
+    label_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Learning curves: finalists are also trained with the labels of so many subjects."""
+    screening_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Successive halving: all variants are trained for the first number of epochs, the better ones
+    for the next; those that are left for `train.epochs`. None: all are finalists."""
+    screening_keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the variants that goes on from each screening, rounded up."""
+    rule: Literal["mean", "interval"] = "mean"
+    """Within the margin is a variant whose mean score is, or the lower end of whose difference to
+    the best."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples, of validation subjects and seeds."""
+
+
 class TrainParams(Params):
     """Section `train`."""
 
-    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = (
-        "scratch",
-        "frozen",
-        "finetuned",
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = tuple(
+        Variant.model_validate(variant(name)) for name in ("scratch", "frozen", "finetuned")
     )
-    """Ways of transfer to compare, the simplest first: this order decides within the margin."""
+    """Ways of transfer to compare, the simplest first: this order decides within the margin. A
+    preset's name, or a mapping: `name`, `like` a preset, and what differs."""
+    pretrained: Name = "masked"
+    """Where presets that start from pre-trained weights take them: a self-supervised method, or a
+    source of `weights`."""
     epochs: Annotated[int, Field(ge=1)] = 60
     """Passes over the training series, for every variant alike; each series gives a patch."""
+    patches: Annotated[int, Field(ge=1)] | None = None
+    """Patches an epoch, the series taking turns, so that fewer labels mean no shorter training;
+    null: one of each series."""
     batch: Annotated[int, Field(ge=1)] = 2
     learning_rate: Annotated[float, Field(gt=0)] = 0.004
     """Of AdamW at the first epoch; falls to zero by a polynomial of degree 0.9."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the moving average of the weights (EMA) that is validated and kept; null: none."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without a better score after which a training stops; null: never."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Share of patches that are centered on a structure, each structure alike; matters where a
     volume is larger than the patch."""
@@ -58,18 +92,39 @@ class TrainParams(Params):
     """Epochs between validations; the last epoch is always validated."""
     pretraining: Pretraining = Pretraining()
     augmentation: Augmentation = Augmentation()
+    comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Dice below the best variant's that still counts as not inferior: the simplest variant within
-    it is chosen."""
-    min_dice: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least mean validation Dice of the chosen variant; below it the gate refuses."""
+    """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
+    variant within it is chosen."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least validation score of the chosen variant; below it the gate refuses. The score is the
+    mean Dice over structures, the mean AUC over classes, or the mean of both."""
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _presets(cls, value: Any) -> Any:
+        return tuple(map(variant, value)) if isinstance(value, list | tuple) else value
 
     @field_validator("variants")
     @classmethod
     def _distinct(cls, value: tuple[Variant, ...]) -> tuple[Variant, ...]:
-        if len(value) != len(set(value)):
+        if len(value) != len({way.name for way in value}):
             raise ValueError("a variant is named twice")
         return value
+
+    @property
+    def ways(self) -> dict[str, Variant]:
+        """Name → variant, in the declared order, its start and layers said."""
+        layers = self.unfrozen_layers
+        return {
+            way.name: way.model_copy(
+                update={
+                    "start": self.pretrained if way.start == PRETRAINED else way.start,
+                    "layers": (way.layers or layers) if way.trains == "tail" else None,
+                }
+            )
+            for way in self.variants
+        }
 
 
 class Parameters(Params):
@@ -80,3 +135,14 @@ class Parameters(Params):
     volume: Volume
     network: Network
     train: TrainParams = TrainParams()
+
+    @model_validator(mode="after")
+    def _starts(self) -> Self:
+        known = {RANDOM, *SELF_SUPERVISED}
+        for name, way in self.train.ways.items():
+            if way.start not in known:
+                raise ValueError(
+                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+                )
+        return self

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 
-def mean_dice(structures: Mapping[str, float | None]) -> float | None:
-    """Mean over the structures that validation could measure; None if there is none."""
-    known = [dice for dice in structures.values() if dice is not None]
-    return fmean(known) if known else None
-
-
-def select(dice: Mapping[str, float], order: Sequence[str], margin: float) -> str:
-    """The simplest variant whose Dice is not more than the margin below the best.
+def select(below: Mapping[str, float], order: Sequence[str], margin: float) -> str:
+    """The simplest variant that is not inferior to the best one.
 
     Args:
-        dice: variant → mean validation Dice.
+        below: variant → how far its score lies below the best one's: by its mean, or at the worst.
         order: the variants, the simplest first.
-        margin: of non-inferiority; a variant exactly at the margin is within it.
+        margin: of non-inferiority; a variant exactly at the margin is within it. Where none is (by
+            the worst case, the best itself may not be told from others), the first of those that
+            lie least below.
     """
-    best = max(dice.values())
-    return next(name for name in order if round(best - dice[name], 6) <= margin)
+    least = max(margin, min(round(below[name], 6) for name in order))
+    return next(name for name in order if round(below[name], 6) <= least)
 
 
-def benefit(dice: Mapping[str, float], pretrained: frozenset[str]) -> float | None:
-    """Best Dice with pre-training less the best without; None unless both were tried."""
-    with_it = [value for name, value in dice.items() if name in pretrained]
-    without = [value for name, value in dice.items() if name not in pretrained]
-    return max(with_it) - max(without) if with_it and without else None
+def benefit(scores: Mapping[str, float], pretrained: frozenset[str]) -> tuple[str, str] | None:
+    """The best variant with pre-training, and the best without; None unless both were tried."""
+    with_it = [name for name in scores if name in pretrained]
+    without = [name for name in scores if name not in pretrained]
+    if not with_it or not without:
+        return None
+    return max(with_it, key=scores.__getitem__), max(without, key=scores.__getitem__)

@@ -4,6 +4,9 @@ Rules:
 
 - SEG-4  A written object's bytes depend on its arguments alone: UIDs are digests of the seed,
          dates and times are the epoch's.
+- SEG-5  A frame of a written object is a frame of the series: at its position, referring to it. Of
+         a series that was resampled the label map is carried back to the acquired frames, so that
+         nothing refers to an image that does not exist.
 """
 
 from __future__ import annotations
@@ -76,9 +79,12 @@ def write_labels(
 
     if label_map.shape != series.geometry.shape or label_map.dtype != np.uint8:
         raise ValueError("a label map is uint8 on the grid of its series")
-    segments = np.zeros_like(label_map)
+    on_frames = series.regrid.to_frames(label_map) if series.regrid else label_map
+    segments = np.zeros_like(on_frames)
     for number, structure in enumerate(task.structures, start=1):
-        segments[label_map == structure.label] = number
+        segments[on_frames == structure.label] = number
+    if series.frames:  # an enhanced instance: its own order of frames
+        segments = segments[np.argsort(series.frames)]
     moment = epoch.astimezone(UTC)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values

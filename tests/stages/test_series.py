@@ -104,7 +104,8 @@ BAD: dict[str, Edit] = {
     "several series": _each("SeriesInstanceUID", "1.2.3"),
     "several frames of reference": _each("FrameOfReferenceUID", "1.2.3"),
     "several modalities": _each("Modality", "MR"),
-    "multi-frame or color": _each("NumberOfFrames", 2),
+    "where each frame lies": _each("NumberOfFrames", 2),
+    "color": _each("SamplesPerPixel", 3),
     "cannot be read": _each("PixelData", b"short"),
 }
 

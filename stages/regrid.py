@@ -122,7 +122,8 @@ def regrid_of(stack: Stack, rows: int, columns: int) -> Regrid | None:
     shifts = (inward - corner) / np.array(stack.spacing) if stack.tilted else np.zeros_like(inward)
     shifts = np.where(np.abs(shifts - np.round(shifts)) < _TOUCH, np.round(shifts), shifts)
     height, width = (
-        size + math.ceil(float(most)) for size, most in zip((rows, columns), shifts.max(axis=0), strict=True)
+        size + math.ceil(float(most))
+        for size, most in zip((rows, columns), shifts.max(axis=0), strict=True)
     )
     if height * width > _GROWTH * rows * columns:
         return None

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from stages.frames import PER_FRAME, SHARED
 from stages.params import Task
 from stages.series import Series
 
@@ -127,7 +128,17 @@ def _completed(series: Series) -> Dataset:
             setattr(header, keyword, "")
     if not header.get("SliceThickness"):
         header.SliceThickness = series.geometry.spacing_mm[0]
+    if series.frames:
+        _share(header)
     return header
+
+
+def _share(header: Dataset) -> None:
+    """State once what is alike in the frames of an enhanced instance, as highdicom reads it."""
+    shared, first = header[SHARED].value[0], header[PER_FRAME].value[0]
+    for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if group not in shared:
+            setattr(shared, group, first[group].value)
 
 
 def _descriptions(

@@ -12,9 +12,9 @@ Rules:
          reference, evenly spaced along their normal (within 1 % of the spacing + 0.01 mm). A
          missing slice, a double one and a tilted gantry break this.
 - SER-3  What cannot be read is refused as `Unreadable`, whose text names no value of the file.
-- SER-4  On demand, and never else, slices that are unevenly spaced or tilted are resampled to a grid
-         that is neither (`regrid.py`), and of slices at one place that are equal to the last voxel
-         one is taken. A gap of missing slices is never filled.
+- SER-4  On demand, and never else, slices that are unevenly spaced or tilted are resampled to a
+         grid that is neither (`regrid.py`), and of slices at one place that are equal to the last
+         voxel one is taken. A gap of missing slices is never filled.
 - SER-5  Each frame is rescaled by its own slope and intercept.
 """
 
@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -262,9 +263,9 @@ def _voxels(frames: list[_Frame]) -> NDArray[np.float32]:
     return result
 
 
-def _stored(frame: _Frame) -> NDArray[np.generic]:
+def _stored(frame: _Frame) -> NDArray[Any]:
     """The stored values of a frame; pydicom keeps an instance's decoded frames."""
-    array: NDArray[np.generic] = frame.instance.pixel_array
+    array: NDArray[Any] = frame.instance.pixel_array
     return array if array.ndim == 2 else array[frame.number]
 
 

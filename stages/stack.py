@@ -16,8 +16,10 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,21 @@ FEWEST = 3
 ALIKE = 1e-3
 """Highest difference of direction cosines, of pixel spacings (mm), and within one place (mm)."""
 Array = NDArray[np.float64]
+
+
+class Fit(StrEnum):
+    """What ingestion decided about an image series: the column `geometry` of `series.parquet`."""
+
+    VOLUME = "volume"
+    RESAMPLE = "resample"
+    """Its instances are no even volume, and whoever reads it resamples it."""
+    FLAGGED = "flagged"
+    """It is no volume, and takes no part after ingestion."""
+
+
+def fit_of(row: Mapping[str, Any]) -> Fit:
+    """Of a row of `series.parquet`; before there was the column, all were volumes."""
+    return Fit(row.get("geometry") or Fit.VOLUME)
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,9 @@ def are_alike(planes: Sequence[Plane]) -> bool:
     """Whether planes are parallel, turned alike and of one pixel spacing (STK-1)."""
     orientations = np.array([plane.orientation for plane in planes])
     spacings = np.array([plane.spacing for plane in planes])
-    return bool(np.ptp(orientations, axis=0).max() <= ALIKE and np.ptp(spacings, axis=0).max() <= ALIKE)
+    return bool(
+        np.ptp(orientations, axis=0).max() <= ALIKE and np.ptp(spacings, axis=0).max() <= ALIKE
+    )
 
 
 def arrange(planes: Sequence[Plane]) -> Stack | None:

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     SIZE = "rows, columns or frames beyond the limit, or missing"
     PIXELS = "the pixel data has another length than the header says, or is missing"
     DECODE = "compressed pixels that are no image of the header's size, or not within the limits"
+    LOCALIZER = "a localizer: by its image type, or by how it stands on the other slices"
     FEW_SLICES = "the series has fewer than three slices"
     NO_GEOMETRY = "position, orientation or spacing is missing or malformed"
     MIXED = "the series mixes orientations, shapes, spacings or frames of reference"

@@ -23,6 +23,7 @@ from stages.package import monai_bundle, sbom
 from stages.package.params import Parameters
 from stages.package.results import Json, Results
 from stages.series import read_series
+from stages.stack import Fit, fit_of
 
 SBOM = "sbom.cdx.json"
 REPORT = "docs/report.html"
@@ -150,7 +151,8 @@ def _grids(
         path = cohort / row["subject"] / f"{row['series']}.zip"
         consensus = cohort / row["subject"] / "consensus" / f"{row['series']}.dcm"
         if row["kind"] == "image" and row["subject"] in learned and consensus.is_file():
-            geometry = read_series(path, pixels=False).geometry
+            resample = fit_of(row) is Fit.RESAMPLE
+            geometry = read_series(path, pixels=False, resample=resample).geometry
             grids.append((geometry.shape, geometry.spacing_mm))
     return grids
 

@@ -79,10 +79,10 @@ def _order(places: Sequence[Place], stack: Stack | None) -> str:
     for place in places:
         several = range(len(place.frames))
         numbers += several if place.multi_frame else [place.number] * len(place.frames)
-    sorted_numbers = [numbers[index] for at in stack.places for index in at] if stack else []
-    known = [number for number in sorted_numbers if number is not None]
-    if len(known) < 2 or len(known) < len(sorted_numbers):
+    known = [number for number in numbers if number is not None]
+    if stack is None or len(stack.places) < 2 or len(known) < len(numbers):
         return ""
+    known = [min(known[index] for index in at) for at in stack.places]
     if all(one < other for one, other in pairwise(known)):
         return "ascending"
     return "descending" if all(one > other for one, other in pairwise(known)) else "other"

@@ -120,7 +120,8 @@ def localizers(places: Sequence[Place]) -> frozenset[int]:
 
 def _faults(places: Sequence[Place]) -> tuple[Stack | None, list[Finding]]:
     """The stack of the frames, if they are one, and what keeps it from being a volume."""
-    if sum(max(1, len(place.frames)) for place in places) < FEWEST:
+    counts = [len(place.frames) or (FEWEST if place.multi_frame else 1) for place in places]
+    if sum(counts) < FEWEST:
         return None, [Finding.FEW]
     frames = [frame for place in places for frame in place.frames]
     if not all(place.frames for place in places):

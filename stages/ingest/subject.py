@@ -72,14 +72,13 @@ def take_in(
             text = kind == IMAGE and uid in converter.with_text
             judged = settle(kind, path, [] if text else passed, kept, geometry or GeometryParams())
             reason = Reason.TEXT if text else judged.reason
+            for index, one in enumerate(passed):
+                lost = Reason.LOCALIZER if index in judged.apart else reason
+                taken.quarantined += [(one.row["input_sha256"], lost)] if lost else []
+            passed = [one for index, one in enumerate(passed) if index not in judged.apart]
             if reason or not passed:
                 path.unlink()
-                taken.quarantined += [(one.row["input_sha256"], reason) for one in passed if reason]
             else:
-                taken.quarantined += [
-                    (passed[index].row["input_sha256"], Reason.LOCALIZER) for index in judged.apart
-                ]
-                passed = [one for index, one in enumerate(passed) if index not in judged.apart]
                 taken.instances += [one.row for one in passed]
                 row = _series_row(kind, uid, [one.facts for one in passed], rules)
                 taken.series.append(row | stated(path, limits)._asdict() | dict(judged.row))

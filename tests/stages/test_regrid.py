@@ -53,7 +53,7 @@ def test_a_linear_field_is_kept_wherever_frames_reach(depths, aside, orientation
     both = regrid.values(np.ones((len(depths), *regrid.frame), np.float32) * 2)
     inside = both == 2  # whatever frames reach
     low = field(regrid, stack, gradient).min()
-    # Where both neighbors reach, the field is met; elsewhere one frame's value or the lowest stands.
+    # Where both neighbors reach, the field is met; elsewhere one frame alone, or the lowest.
     reached = np.abs(found - points @ gradient) < 1e-3
     middle = np.zeros(regrid.shape, bool)
     margin = regrid.shape[1] - regrid.frame[0]

@@ -66,6 +66,48 @@ def write_labels(
 
     Args:
         path: the file; its folder is made.
+        label_map: as all others, see `make_labels`.
+        series: the series that it segments.
+        task: its structures.
+        seed: what makes the object unique.
+        epoch: content, series and creation time.
+        description: of series and content.
+        classes: structure's name → class label.
+        algorithm: name and version; None if drawn by hand.
+        creator: ContentCreatorName.
+    """
+    seg = make_labels(
+        label_map,
+        series,
+        task,
+        seed=seed,
+        epoch=epoch,
+        description=description,
+        classes=classes,
+        algorithm=algorithm,
+        creator=creator,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        seg.save_as(path)
+
+
+def make_labels(
+    label_map: LabelMap,
+    series: Series,
+    task: Task,
+    *,
+    seed: str,
+    epoch: datetime,
+    description: str,
+    classes: Mapping[str, str] = {},
+    algorithm: str | None = None,
+    creator: str,
+) -> Dataset:
+    """Make a BINARY SEG object of a label map (SEG-4, SEG-5).
+
+    Args:
         label_map: (slices, rows, columns) on the grid of `series`.
         series: the series that it segments.
         task: gives every segment its label and code; a structure without voxels is described too.
@@ -89,7 +131,7 @@ def write_labels(
     moment = epoch.astimezone(UTC)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        seg = hd.seg.Segmentation(
+        seg: Dataset = hd.seg.Segmentation(
             source_images=(_completed(series), *series.headers[1:]),
             pixel_array=segments,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -112,8 +154,7 @@ def write_labels(
             omit_empty_frames=bool(segments.any()),
         )
         _fix(seg, seed, moment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seg.save_as(path)
+    return seg
 
 
 def _completed(series: Series) -> Dataset:

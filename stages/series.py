@@ -124,7 +124,7 @@ def read_series(path: Path, *, pixels: bool = True, resample: bool = False) -> S
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings quote values
             slices: list[Dataset] = [pydicom.dcmread(BytesIO(data)) for data in _instances(path)]
-            return _series(slices, pixels=pixels, resample=resample)
+            return series_of(slices, pixels=pixels, resample=resample)
     except Unreadable:
         raise
     except Exception as error:  # noqa: BLE001 - any fault of a parser or decoder is bad input
@@ -132,15 +132,13 @@ def read_series(path: Path, *, pixels: bool = True, resample: bool = False) -> S
         raise _refusal(f"cannot be read ({reason})") from None
 
 
-def _instances(path: Path) -> Iterator[bytes]:
-    if path.is_dir():
-        yield from (file.read_bytes() for file in sorted(path.glob("*.dcm")))
-    else:
-        for _, data in read_zip(path, limit_bytes=LIMIT_BYTES, limit_entries=LIMIT_ENTRIES):
-            yield data
+def series_of(slices: list[Dataset], *, pixels: bool = True, resample: bool = False) -> Series:
+    """Make a series of its instances, which lose their pixels; as `read_series`.
 
-
-def _series(slices: list[Dataset], *, pixels: bool, resample: bool) -> Series:
+    Raises:
+        Unreadable: SER-2, SER-4.
+        Exception: of whatever kind, where an attribute is missing or malformed.
+    """
     for keyword, what in (
         ("SeriesInstanceUID", "several series"),
         ("FrameOfReferenceUID", "several frames of reference"),
@@ -178,6 +176,14 @@ def _series(slices: list[Dataset], *, pixels: bool, resample: bool) -> Series:
         frames=tuple(frame.number for frame in chosen) if enhanced else (),
         regrid=regrid,
     )
+
+
+def _instances(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        yield from (file.read_bytes() for file in sorted(path.glob("*.dcm")))
+    else:
+        for _, data in read_zip(path, limit_bytes=LIMIT_BYTES, limit_entries=LIMIT_ENTRIES):
+            yield data
 
 
 def _frames(instances: list[Dataset]) -> list[_Frame]:

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     TOO_DEEP = "sequences are nested deeper than the limit"
     TOO_MANY = "more elements or more bytes of header than the limit"
     ARCHIVE = "the archive cannot be trusted: a climbing path, a link, damage or a limit exceeded"
+    NIFTI = "NIfTI: damaged, not one 3-D image with a place, or without a sidecar that says enough"
     TRANSFER_SYNTAX = "the transfer syntax is not accepted: neither native nor of a known codec"
     SOP_CLASS = "the SOP class is not accepted, or the option that cleans it is off"
     NO_PATIENT = "no patient ID"

@@ -42,7 +42,7 @@ class Survey:
     duplicates: int = 0
     """Files whose very bytes were there already."""
     ignored: int = 0
-    """Media directories (DICOMDIR)."""
+    """Media directories (DICOMDIR), and sidecars and labels that were read with their image."""
     files: int = 0
 
 
@@ -66,6 +66,9 @@ def survey(
     by_instance: dict[tuple[bool, str], Member | list[Member]] = {}
     for file in files:
         result.files += 1
+        if file.part:
+            result.ignored += 1
+            continue
         if file.sha256 in seen and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
             result.duplicates += 1
             continue

@@ -28,6 +28,8 @@ Rules:
 - ING-12  No text, name or error of this stage holds a value of a source.
 - ING-13  What the ledger lists as this stage's own output passes byte for byte, under its
           pseudonym; any other's claim to be de-identified counts for nothing (`own.py`).
+- ING-14  A NIfTI image with its sidecar becomes instances and is then treated like any; no text of
+          its header is read (`nifti.py`).
 """
 
 from __future__ import annotations

@@ -217,6 +217,7 @@ def test_what_is_left_without_a_localizer_is_judged_too(tmp_path: Path) -> None:
     assert result.members == {}
 
 
+@pytest.mark.rule("ING-8")
 @pytest.mark.rule("GEO-2")
 def test_a_flagged_series_passes_with_its_facts_and_is_no_volume(tmp_path: Path) -> None:
     result = taken(tmp_path, *slices({0: SCOUT, 3: None}), localizer="flag", missing_slice="flag")

@@ -173,6 +173,7 @@ def test_names_compression_and_texts_of_the_header_change_no_byte(tmp_path: Path
     assert one == other
 
 
+@pytest.mark.rule("ING-14")
 @pytest.mark.rule("NII-4")
 @pytest.mark.rule("ING-3")
 def test_no_text_of_the_header_and_no_identifier_of_the_sidecar_is_left(tmp_path: Path) -> None:
@@ -217,6 +218,7 @@ def test_a_study_date_of_the_sidecar_moves_as_all_dates_do(tmp_path: Path) -> No
     assert ordinals[1] - ordinals[0] == 95
 
 
+@pytest.mark.rule("ING-14")
 @pytest.mark.rule("NII-6")
 def test_labels_become_a_readers_segmentation(tmp_path: Path) -> None:
     drawn = np.zeros((5, 6, 7), "u1")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import is_
 from typing import Any, Final, NamedTuple, TypeVar
 
 from stages.frames import PER_FRAME, SHARED, Plane, Rescale, in_groups, planes_of, rescales_of
@@ -34,7 +35,13 @@ KEYWORDS: Final = (
     *_ALIKE,
 )
 """What a place is read from."""
+_COMMON: Final = tuple(
+    keyword
+    for keyword in KEYWORDS
+    if keyword not in ("ImagePositionPatient", "InstanceNumber", SHARED, PER_FRAME)
+)
 _LOCALIZERS: Final = frozenset(("LOCALIZER", "SCOUT", "TOPOGRAM"))
+Numbers = tuple[float, ...]
 T = TypeVar("T")
 
 
@@ -84,21 +91,60 @@ class Place:
     """An enhanced instance: its frames' places stand in functional groups."""
 
 
+class _Values(tuple[Any, ...]):
+    """Values of a header, equal to others if they are the same objects.
+
+    What instances have in common is one object in the facts of all (`raw_memo.py`).
+    """
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Values) and all(map(is_, self, other))
+
+
 def place_of(facts: Mapping[str, Any]) -> Place:
     """An instance's place, by keyword (see `KEYWORDS`)."""
-    try:
-        frames = _frames(facts)
-    except Exception:  # noqa: BLE001 - any fault of the parser: the frames have no place
-        frames = ()
     number = _number(facts["InstanceNumber"])
-    return Place(
-        frames, _said(facts), None if number is None else int(number), bool(facts[PER_FRAME])
-    )
+    said, frames = (_single if facts[PER_FRAME] is None else _several)(facts)
+    return Place(frames, said, None if number is None else int(number), bool(facts[PER_FRAME]))
+
+
+def _single(facts: Mapping[str, Any]) -> tuple[Said, tuple[Slice, ...]]:
+    """What a classic instance says, and its one frame; none if its place is malformed."""
+    said, alike = _common(_Values(facts[keyword] for keyword in _COMMON))
+    try:
+        position = tuple(float(value) for value in facts["ImagePositionPatient"])
+    except Exception:  # noqa: BLE001 - any fault of the parser: the frame has no place
+        return said, ()
+    if alike is None or len(position) != 3 or not all(map(math.isfinite, position)):
+        return said, ()
+    return said, (Slice(position, *alike),)
+
+
+@lru_cache(maxsize=64)
+def _common(values: _Values) -> tuple[Said, tuple[Numbers, Numbers, tuple[str, ...]] | None]:
+    """What the instances of a series mostly share: orientation, spacing and grid beside it."""
+    facts = {**dict(zip(_COMMON, values, strict=True)), "ImagePositionPatient": (0, 0, 0)}
+    said, frames = _several({**facts, SHARED: None, PER_FRAME: None})
+    alike = [(frame.orientation, frame.spacing, frame.grid) for frame in frames]
+    return said, alike[0] if alike else None
+
+
+def _several(facts: Mapping[str, Any]) -> tuple[Said, tuple[Slice, ...]]:
+    """What an instance says, and its frames; none if a place is malformed."""
+    try:
+        return _said(facts), _frames(facts)
+    except Exception:  # noqa: BLE001 - any fault of the parser: the frames have no place
+        return _said(facts), ()
 
 
 def _frames(facts: Mapping[str, Any]) -> tuple[Slice, ...]:
     planes = planes_of(facts.__getitem__)
-    grid = _shared(tuple(str(facts[keyword] or "") for keyword in _ALIKE))
+    grid = tuple(str(facts[keyword] or "") for keyword in _ALIKE)
     if len(planes) != int(facts["NumberOfFrames"] or 1) or facts["SamplesPerPixel"] != 1:
         return ()
     if not facts["FrameOfReferenceUID"] or not all(map(_is_whole, planes)):

@@ -35,6 +35,8 @@ class Case:
     series: str
     image: Path
     consensus: Path | None
+    label: str | None = None
+    """Name of the case's class, one of the task's; None if nobody gave it one."""
     resample: bool = False
     """Whether the series becomes a volume by resampling (SER-4)."""
 

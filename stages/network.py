@@ -4,8 +4,10 @@ Imports torch: import this module inside `run` or `merge` only.
 
 Rules:
 
-- NET-1  Every network takes one channel and three axes (slices, rows, columns), and answers with
-         one channel a class on the same grid; anything else is refused before training.
+- NET-1  Every network takes (batch, 1, slices, rows, columns). For a task of structures it answers
+         with logits of one channel a structure and the background on the same grid; for one of
+         classes with logits (batch, classes); for both with both. Anything else is refused before
+         training. A network of two dimensions sees patches of one slice.
 - NET-2  Weights are safetensors: the same weights give the same bytes, and nothing is unpickled.
 - NET-3  Weights are taken whole or not at all: a missing, surplus or misshapen tensor is refused.
 - NET-4  Within `pinned`, the same calls give the same bits on the same class of machine.
@@ -15,10 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,9 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as to_bytes
 
 from audit.errors import Unreadable, WrongUse
-from stages.params import Network, Numerics
+from stages.channels import channels_count
+from stages.params import Network, Numerics, Task, Volume
+from stages.wrapped import Planar, Shared
 
 _REMEDY = "Correct `network` in params.yaml."
 
@@ -52,35 +56,64 @@ def pinned(numerics: Numerics) -> Iterator[None]:
         torch.use_deterministic_algorithms(mode=strict)
 
 
-def build(network: Network, channels_out: int) -> torch.nn.Module:
-    """Make the network, its weights drawn from torch's current seed.
-
-    Args:
-        network: dotted class and its arguments.
-        channels_out: classes, the background included; an argument of the class.
-
-    Returns:
-        A module from (batch, 1, slices, rows, columns) to (batch, channels_out, the same); in
-        memory its channels lie last, which doubles oneDNN's speed.
+def build(network: Network, task: Task, volume: Volume) -> torch.nn.Module:
+    """Make the network of a task, its weights drawn from torch's current seed (NET-1).
 
     Raises:
-        WrongUse: the class is not there, is no module, or refuses its arguments.
+        WrongUse: the class is not there, is no module, or refuses its arguments or the patch.
     """
-    arguments: dict[str, Any] = dict(network.arguments)
+    channels = channels_count(task) if task.structures else 0
+    return assemble(network, volume, channels=channels, classes=len(task.classes))
+
+
+def assemble(
+    network: Network, volume: Volume, *, channels: int, classes: int = 0
+) -> torch.nn.Module:
+    """Make a network of so many channels on the grid, so many classes, or both.
+
+    Returns:
+        In memory its channels lie last, which doubles oneDNN's speed.
+
+    Raises:
+        WrongUse: as `build`.
+    """
     made = _resolve(network.target)
+    arguments = _arguments(made, 2 if volume.planar else 3, channels or classes)
     try:
-        module = made(spatial_dims=3, in_channels=1, out_channels=channels_out, **arguments)
+        module = made(**(arguments | network.arguments))
     except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
         raise WrongUse(f"{network.target} refuses its arguments: {error}.", _REMEDY) from error
-    module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # stub lacks it
+    last = torch.channels_last if volume.planar else torch.channels_last_3d
+    module.to(memory_format=last)  # type: ignore[call-overload]  # stub lacks it
+    if volume.planar:
+        module = Planar(module)
+    check_takes(module, volume.patch, channels, 0 if channels else classes)
+    if channels and classes:
+        module = Shared(module, volume.patch, classes)
     return module
 
 
-def check_takes(module: torch.nn.Module, patch: tuple[int, int, int], channels_out: int) -> None:
-    """Refuse a network that cannot take the patch (NET-1).
+def _arguments(made: type[torch.nn.Module], dims: int, outputs: int) -> dict[str, int]:
+    """Dimensions, input and output channels, by the names that the class has for them."""
+    known = {
+        "spatial_dims": dims,
+        "in_channels": 1,
+        "n_input_channels": 1,
+        "out_channels": outputs,
+        "num_classes": outputs,
+    }
+    taken = inspect.signature(made).parameters
+    return {name: value for name, value in known.items() if name in taken}
+
+
+def check_takes(
+    module: torch.nn.Module, patch: tuple[int, int, int], channels: int, classes: int
+) -> None:
+    """Refuse a network that cannot take the patch, or answers with another shape (NET-1).
 
     Raises:
-        WrongUse: the forward pass fails, or its output is not (1, channels_out, *patch).
+        WrongUse: the forward pass fails, or its output is not (1, channels, *patch) or, without
+            channels, (1, classes).
     """
     mode = module.training
     module.eval()
@@ -95,10 +128,10 @@ def check_takes(module: torch.nn.Module, patch: tuple[int, int, int], channels_o
     finally:
         module.train(mode)
     shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else None
-    if shape != (1, channels_out, *patch):
+    wanted = (1, channels, *patch) if channels else (1, classes)
+    if shape != wanted:
         raise WrongUse(
-            f"The network answers a patch of {patch} voxels with {shape}, "
-            f"not with {(1, channels_out, *patch)}.",
+            f"The network answers a patch of {patch} voxels with {shape}, not with {wanted}.",
             _REMEDY,
         )
 
@@ -149,21 +182,51 @@ def weights_sha256(module: torch.nn.Module) -> str:
     return hashlib.sha256(to_bytes(_weights(module))).hexdigest()
 
 
+Answer = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
+"""Logits on the grid (batch, channels, slices, rows, columns), logits of classes (batch, classes);
+None for what the task does not ask."""
+
+
+def answerer(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], Answer]:
+    """The network as a function of arrays: (batch, 1, *patch) → both kinds of logits."""
+    device = next(module.parameters()).device
+
+    def answer(window: NDArray[np.float32]) -> Answer:
+        module.eval()
+        with torch.inference_mode():
+            images = torch.from_numpy(window).to(device)
+            grid, classes = parted(module(images.contiguous(memory_format=torch.channels_last_3d)))
+        return (
+            None if grid is None else grid.float().cpu().numpy(),
+            None if classes is None else classes.float().cpu().numpy(),
+        )
+
+    return answer
+
+
 def predictor(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The network as the function that `stages.volume.sliding_window` takes.
 
     Returns:
         (1, 1, *patch) → logits (1, channels, *patch), as `stages.runtime` gives them.
     """
+    answer = answerer(module)
 
     def predict(window: NDArray[np.float32]) -> NDArray[np.float32]:
-        module.eval()
-        with torch.inference_mode():
-            images = torch.from_numpy(window).contiguous(memory_format=torch.channels_last_3d)
-            logits: NDArray[np.float32] = module(images).numpy()
-        return logits
+        grid, _ = answer(window)
+        assert grid is not None  # noqa: S101 - asked of tasks with structures alone
+        return grid
 
     return predict
+
+
+def parted(
+    answer: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A network's answer as logits on the grid and logits of classes (NET-1)."""
+    if isinstance(answer, tuple):
+        return answer
+    return (answer, None) if answer.ndim > 2 else (None, answer)
 
 
 def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

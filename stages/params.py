@@ -8,9 +8,16 @@ its key.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -54,11 +61,38 @@ class Structure(Params):
     """Class labels that readers may give to it (in Segment Description (0062,0006))."""
 
 
-class Task(Params):
-    """Section `task`: what the network is asked to do, and on which images."""
+class ClassLabel(Params):
+    """One of the classes that exclude each other: its name in label tables, its coded concept."""
 
-    modality: Literal["CT", "MR"]
-    structures: Annotated[tuple[Structure, ...], Field(min_length=1)]
+    name: Name
+    code: Code
+
+
+class Task(Params):
+    """Section `task`: what the network is asked to do, and on which images.
+
+    Structures alone: segmentation. Classes alone: classification of each image or series. Both:
+    one network with a shared backbone answers both (multi-task).
+    """
+
+    modality: Literal["CT", "MR", "US"]
+    structures: tuple[Structure, ...] = ()
+    classes: tuple[ClassLabel, ...] = ()
+    """Classes of a case, exactly one of which holds. Where their names are those of a structure's
+    own `classes`, that structure's class is the case's; else readers' label tables say it."""
+
+    @field_validator("classes")
+    @classmethod
+    def _several(cls, value: tuple[ClassLabel, ...]) -> tuple[ClassLabel, ...]:
+        if len(value) == 1 or len(value) != len({label.name for label in value}):
+            raise ValueError("classes must be none, or two and more of different names")
+        return value
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.structures and not self.classes:
+            raise ValueError("the task names neither structures nor classes")
+        return self
 
     @field_validator("structures")
     @classmethod
@@ -74,8 +108,21 @@ class Numerics(Params):
     """Section `numerics`: what decides the last bit of a floating-point result."""
 
     threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Of each process."""
     instruction_set: Literal["default", "avx2"] = "avx2"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 20261121
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where networks are trained. `cuda` needs a GPU; its weights are another class's (ADR 5)."""
+    precision: Literal["f32", "bf16", "f16"] = "f32"
+    """Of training: single, or mixed (matrix products in 16 bits, weights in 32)."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Of training, each with its share of every batch (torchrun)."""
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        if self.precision == "f16" and self.device == "cpu":
+            raise ValueError("f16 is trained on cuda alone: take bf16 on a cpu")
+        return self
 
 
 class Volume(Params):
@@ -87,16 +134,22 @@ class Volume(Params):
     """Clip to [low, high] in rescaled units (HU for CT) and map to [0, 1]; null: z-score of the
     series after clipping to its 0.5th and 99.5th percentile."""
     patch: tuple[int, int, int]
-    """Voxels (slice, row, column) that the network sees at once; each a multiple of 8."""
+    """Voxels (slice, row, column) that the network sees at once; each a multiple of 8. One slice:
+    the network has two dimensions, and sees slice by slice."""
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Overlap of neighboring windows in inference."""
 
     @field_validator("patch")
     @classmethod
     def _multiple(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
-        if any(size < 8 or size % 8 for size in value):
-            raise ValueError("each side of the patch must be a positive multiple of 8")
+        if any(size < 8 or size % 8 for size in (value[1:] if value[0] == 1 else value)):
+            raise ValueError("each side of the patch must be a positive multiple of 8 (or 1 slice)")
         return value
+
+    @property
+    def planar(self) -> bool:
+        """Whether the network sees single slices."""
+        return self.patch[0] == 1
 
 
 class Network(Params):

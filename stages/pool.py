@@ -248,7 +248,17 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         if job.stage in SEES_IDENTITIES:
             warnings.simplefilter("ignore")  # libraries' warnings quote values
         if job.units is None:
-            context = RunContext(job.parameters, trees, out, _say, job.loader_workers)
+            beside = job.store.parent
+            context = RunContext(
+                job.parameters,
+                trees,
+                out,
+                _say,
+                job.loader_workers,
+                scratch=beside / "scratch" / job.key,
+                cache=beside / "cache",
+                logs=beside / "logs" / job.stage / job.key[:12],
+            )
             outcome = stage.run(job.unit, context)
         else:
             units = {
@@ -269,4 +279,5 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         environment=_numeric_facts() if stage.numeric and job.units is None else {},
     )
     store.remember(entry)
+    shutil.rmtree(job.store.parent / "scratch" / job.key, ignore_errors=True)
     return entry

@@ -138,6 +138,12 @@ class RunContext(Generic[P]):
     """Progress: a short text without identifiers, and the fraction done in [0, 1]."""
     loader_workers: int = 0
     """Processes that a unit may start to prepare its data; they decide no bit."""
+    scratch: Path | None = None
+    """A folder of the unit's key alone: it outlives a kill and goes when the unit is done."""
+    cache: Path | None = None
+    """A folder of what can be made again, by digest; it may be deleted at any time."""
+    logs: Path | None = None
+    """A folder for who watches; nothing reads it again."""
 
 
 @dataclass(frozen=True)

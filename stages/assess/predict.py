@@ -87,7 +87,7 @@ def read_candidate(
             "The candidate was trained with other task, volume or network parameters.",
             "Run the chain from `train` again.",
         )
-    module = build(network, channels_count(params.task))
+    module = build(network, params.task, params.volume)
     load(module, folder / "model.safetensors")
     if weights_sha256(module) != description["weights_sha256"]:
         raise Fault(

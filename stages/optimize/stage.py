@@ -73,7 +73,6 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - t
 
     from stages import network as torch_network
     from stages import runtime
-    from stages.channels import channels_count
     from stages.optimize.equivalence import equality, latency_s
     from stages.optimize.export import OPSET, onnx_model, openvino_ir
     from stages.table import write_table
@@ -81,7 +80,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - t
     params = ctx.params
     wanted, threads = params.optimize.targets, params.numerics.threads
     with torch_network.pinned(params.numerics):
-        trained = torch_network.build(params.network, channels_count(params.task))
+        trained = torch_network.build(params.network, params.task, params.volume)
         torch_network.load(trained, ctx.trees["train"] / "model.safetensors")
 
         ctx.say("exporting ONNX", 0.0)

@@ -75,12 +75,12 @@ def learning_curves(histories: Mapping[str, Rows]) -> bytes:
     Args:
         histories: variant → its epochs; one that was never validated is a pre-training.
     """
-    variants = {name: rows for name, rows in histories.items() if _points(rows, "validation_dice")}
+    variants = {name: rows for name, rows in histories.items() if _points(rows, "score")}
     others = {name: rows for name, rows in histories.items() if name not in variants}
     panels = [
         ("Pre-training loss", "loss", others),
         ("Training loss", "loss", variants),
-        ("Validation Dice", "validation_dice", variants),
+        ("Validation score", "score", variants),
     ]
     panels = [panel for panel in panels if panel[2]]
     with style():
@@ -95,7 +95,7 @@ def learning_curves(histories: Mapping[str, Rows]) -> bytes:
             last = max(row["epoch"] for rows in shown.values() for row in rows)
             axes.set(title=title, xlabel="Epoch", xlim=(0, last * 1.03))
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-            if column == "validation_dice":
+            if column == "score":
                 axes.set_ylim(0, 1.02)
                 handles, labels = axes.get_legend_handles_labels()
                 canvas.legend(handles, labels, loc="outside lower center", ncols=4)

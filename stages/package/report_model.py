@@ -17,8 +17,8 @@ def variants(results: Results) -> Section:
     curves = Figure(
         SVG,
         charts.learning_curves(results.histories),
-        "Training loss and validation Dice of every variant over its epochs.",
-        "Learning curves: loss of training, Dice on the validation split.",
+        "Training loss and validation score of every variant over its epochs.",
+        "Learning curves: loss of training, score on the validation split.",
     )
     return Section(
         "variants",

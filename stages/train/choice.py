@@ -13,7 +13,7 @@ from stages.stage import Check, Gate, Outcome, Verdict
 from stages.table import write_table
 from stages.train.params import Parameters, TrainParams
 from stages.train.selection import benefit, select
-from stages.train.ways import WAYS
+from stages.train.ways import RANDOM
 
 Results = dict[str, dict[str, Any]]
 
@@ -28,10 +28,10 @@ def choose(tree: Path, params: Parameters, out: Path) -> Outcome:
     """
     results: Results = {
         variant: json.loads((tree / variant / "result.json").read_bytes())
-        for variant in params.train.variants
+        for variant in params.train.ways
     }
-    dice = {variant: result["validation_dice"] for variant, result in results.items()}
-    chosen = select(dice, params.train.variants, params.train.margin)
+    scores = {variant: result["score"] for variant, result in results.items()}
+    chosen = select(scores, tuple(params.train.ways), params.train.margin)
     shutil.copyfile(tree / chosen / "model.safetensors", out / "model.safetensors")
     candidate = {
         "schema_version": 1,
@@ -44,24 +44,25 @@ def choose(tree: Path, params: Parameters, out: Path) -> Outcome:
     }
     (out / "candidate.json").write_bytes(canonical_json(candidate))
     _write_comparison(out / "comparison.parquet", results, chosen)
-    gained = benefit(dice, frozenset(v for v in dice if WAYS[v].start == "pretrained"))
+    ways = params.train.ways
+    gained = benefit(scores, frozenset(name for name in scores if ways[name].start != RANDOM))
     findings = {
         "chosen": chosen,
-        "validation_dice": dice,
+        "score": scores,
         "pretraining_gain": None if gained is None else round(gained, 6),
         "weights_sha256": results[chosen]["weights_sha256"],
     }
-    return Outcome(findings=findings, gate=gate(chosen, dice[chosen], gained, params.train))
+    return Outcome(findings=findings, gate=gate(chosen, scores[chosen], gained, params.train))
 
 
-def gate(chosen: str, dice: float, gained: float | None, train: TrainParams) -> Gate:
+def gate(chosen: str, score: float, gained: float | None, train: TrainParams) -> Gate:
     """Hold the choice against the declared limits (TRN-6, TRN-7)."""
-    enough = dice >= train.min_dice
+    enough = score >= train.min_score
     checks = [
         Check(
             rule="TRN-6",
-            figure=f"mean validation Dice {dice:.3f} of {chosen}",
-            limit=f"at least {train.min_dice:g} (train.min_dice)",
+            figure=f"validation score {score:.3f} of {chosen}",
+            limit=f"at least {train.min_score:g} (train.min_score)",
             verdict=Verdict.PASSED if enough else Verdict.REFUSED,
             remedy=""
             if enough
@@ -73,7 +74,7 @@ def gate(chosen: str, dice: float, gained: float | None, train: TrainParams) -> 
         checks.append(
             Check(
                 rule="TRN-7",
-                figure=f"pre-training changes the best validation Dice by {gained:+.3f}"
+                figure=f"pre-training changes the best validation score by {gained:+.3f}"
                 + ("" if helps else ": no benefit"),
                 limit=f"more than {train.margin:g} (train.margin)",
                 verdict=Verdict.PASSED if helps else Verdict.FINDINGS,
@@ -86,11 +87,11 @@ def gate(chosen: str, dice: float, gained: float | None, train: TrainParams) -> 
 
 
 def _write_comparison(path: Path, results: Results, chosen: str) -> None:
-    structures = sorted({name for result in results.values() for name in result["structures"]})
+    figures = sorted({n for r in results.values() for n in r if n.startswith(("dice_", "auc_"))})
     columns = {
         "variant": "string",
-        "validation_dice": "double",
-        **{f"dice_{name}": "double" for name in structures},
+        "score": "double",
+        **dict.fromkeys(figures, "double"),
         "trained_parameters": "int64",
         "parameters": "int64",
         "epochs": "int64",
@@ -98,9 +99,7 @@ def _write_comparison(path: Path, results: Results, chosen: str) -> None:
         "selected": "bool",
     }
     rows = [
-        {name: result[name] for name in columns if name in result}
-        | {f"dice_{name}": result["structures"][name] for name in structures}
-        | {"selected": variant == chosen}
+        {name: result[name] for name in columns if name in result} | {"selected": variant == chosen}
         for variant, result in results.items()
     ]
     write_table(path, rows, columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,16 +14,21 @@ from numpy.typing import NDArray
 
 from audit.canonical import canonical_json
 from audit.errors import Refused, Unreadable
-from stages.channels import channels_count
 from stages.cohort import Case, Sample, load_case, read_cases
-from stages.network import build, check_takes, save
+from stages.network import build, save
 from stages.stage import Outcome
 from stages.table import write_table
+from stages.train.data import Data
 from stages.train.params import Parameters
-from stages.train.patches import make_source
 from stages.train.pretraining import pretrain
-from stages.train.variants import train_variant
-from stages.train.ways import WAYS
+from stages.train.scores import OUTCOMES
+from stages.train.scores import rows as outcome_rows
+from stages.train.setting import Setting
+from stages.train.source import make_source
+from stages.train.start import Weights
+from stages.train.trial import Trial, run_trial
+from stages.train.ways import SELF_SUPERVISED
+from stages.wrapped import bare
 
 Say = Callable[[str, float], None]
 
@@ -38,9 +44,7 @@ class _Clock:
         return round(self._last - last, 3)
 
 
-def run_variants(
-    tree: Path, params: Parameters, out: Path, say: Say, *, workers: int = 0
-) -> Outcome:
+def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: Setting) -> Outcome:
     """Train everything that `train.variants` names.
 
     Args:
@@ -48,67 +52,83 @@ def run_variants(
         params: of the stage.
         out: the unit's folder.
         say: progress.
-        workers: processes that draw patches; they decide no bit.
+        setting: of every training, but for what it is told.
 
     Raises:
         Refused: TRN-8.
         Fault: a loss is not finite.
         WrongUse: the network cannot take the patch.
     """
-    check_takes(
-        build(params.network, channels_count(params.task)),
-        params.volume.patch,
-        channels_count(params.task),
-    )
     clock = _Clock()
+    build(params.network, params.task, params.volume)  # refused before anything is read
     skipped: list[dict[str, str]] = []
     samples = list(_load(read_cases(tree, params.task), params, skipped))
-    training = [s for s in samples if s.case.split == "train" and s.labels is not None]
-    validation = [s for s in samples if s.case.split == "validation" and s.labels is not None]
-    _check_enough(training, validation, params)
+    data = _data(samples, params)
     _write_preprocessing(out / "preprocessing.parquet", samples)
-    images = [s for s in samples if s.case.split in ("train", "unlabeled")]  # TRN-2
-    ways = {name: WAYS[name] for name in params.train.variants}
-    pretrains = any(way.start == "pretrained" for way in ways.values())
-    progress = _Progress(params, pretrains=pretrains, say=say)
+    ways = params.train.ways
+    methods = [name for name in SELF_SUPERVISED if any(w.start == name for w in ways.values())]
+    progress = _Progress(params, methods, say)
     seconds: dict[str, float] = {"reading": clock.lap()}
     findings: dict[str, Any] = {
         "series": {
-            "training": len(training),
-            "validation": len(validation),
-            "pretraining": len(images) if pretrains else 0,
+            "training": len(data.labeled),
+            "validation": len(data.validation),
+            "pretraining": len(data.unlabeled) if methods else 0,
         },
         "skipped": skipped,
     }
 
-    backbone = None
-    if pretrains:
-        sources = [make_source(sample, params.task, labeled=False) for sample in images]
-        backbone, rows = pretrain(sources, params, progress.of("pre-training"), workers=workers)
-        save(backbone, out / "pretraining" / "model.safetensors")
-        _write_history(out / "pretraining", rows)
-        findings["pretraining"] = {"weights_sha256": rows[-1]["weights_sha256"]}
-        seconds["pretraining"] = clock.lap()
-
-    sources = [make_source(sample, params.task, labeled=True) for sample in training]
-    findings["variants"] = {}
-    for variant in ways:
-        trained = train_variant(
-            variant,
-            sources,
-            validation,
-            params,
-            pretrained=backbone,
-            say=progress.of(variant),
-            workers=workers,
+    starts: dict[str, Weights] = {}
+    for method in methods:
+        backbone, rows = pretrain(
+            method, data.unlabeled, params, progress.of(method), workers=setting.workers
         )
-        folder = out / variant
+        save(backbone, out / "pretraining" / method / "model.safetensors")
+        _write_history(out / "pretraining" / method, rows)
+        findings.setdefault("pretraining", {})[method] = {
+            "weights_sha256": rows[-1]["weights_sha256"]
+        }
+        starts[method] = bare(backbone).state_dict()
+        seconds[f"pretraining ({method})"] = clock.lap()
+
+    findings["variants"] = {}
+    for name, way in ways.items():
+        trained = run_trial(
+            Trial(way, params.numerics.seed, params.train.epochs, name),
+            data,
+            params,
+            start=starts.get(way.start),
+            setting=replace(setting, say=progress.of(name)),
+        )
+        folder = out / name
         save(trained.module, folder / "model.safetensors")
         _write_history(folder, trained.rows)
+        write_table(folder / "outcomes.parquet", outcome_rows(trained.outcomes), OUTCOMES)
         (folder / "result.json").write_bytes(canonical_json(trained.result))
-        findings["variants"][variant] = trained.result
-        seconds[variant] = clock.lap()
+        findings["variants"][name] = trained.result
+        seconds[name] = clock.lap()
     return Outcome(findings=findings, measured={"seconds": seconds})
+
+
+def _data(samples: Sequence[Sample], params: Parameters) -> Data:
+    """What variants see: labeled training, all training and unlabeled images, validation (TRN-2).
+
+    Raises:
+        Refused: TRN-8.
+    """
+    training = [s for s in samples if s.case.split == "train" and _labeled(s)]
+    validation = [s for s in samples if s.case.split == "validation" and _labeled(s)]
+    _check_enough(training, validation, params)
+    images = [s for s in samples if s.case.split in ("train", "unlabeled")]
+    return Data(
+        labeled=[make_source(sample, params.task, labeled=True) for sample in training],
+        unlabeled=[make_source(sample, params.task, labeled=False) for sample in images],
+        validation=validation,
+    )
+
+
+def _labeled(sample: Sample) -> bool:
+    return sample.labels is not None or sample.case.label is not None
 
 
 def _load(
@@ -135,10 +155,12 @@ def _check_enough(
             )
     seen = {int(label) for s in training if s.labels is not None for label in np.unique(s.labels)}
     absent = [s.name for s in params.task.structures if s.label not in seen]
+    given = {sample.case.label for sample in training}
+    absent += [label.name for label in params.task.classes if label.name not in given]
     if absent:
         raise Refused(
             f"No training series shows: {', '.join(absent)}.",
-            "Annotate subjects that do, or take the structure out of `task.structures`.",
+            "Annotate subjects that do, or take the structure or class out of `task`.",
         )
 
 
@@ -165,7 +187,7 @@ def _write_history(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     kinds = {
         "epoch": "int64",
         "loss": "double",
-        "validation_dice": "double",
+        "score": "double",
         "weights_sha256": "string",
         "batches_sha256": "string",
     }
@@ -176,14 +198,14 @@ def _write_history(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 class _Progress:
     """Fraction done over all parts, by epochs."""
 
-    def __init__(self, params: Parameters, *, pretrains: bool, say: Say) -> None:
+    def __init__(self, params: Parameters, methods: Sequence[str], say: Say) -> None:
         self._before, self._say = 0, say
-        self._epochs: dict[str, int] = dict.fromkeys(params.train.variants, params.train.epochs)
-        self._extra = params.train.pretraining.epochs if pretrains else 0
-        self._total = self._extra + sum(self._epochs.values())
+        self._epochs = dict.fromkeys(methods, params.train.pretraining.epochs)
+        self._epochs |= dict.fromkeys(params.train.ways, params.train.epochs)
+        self._total = sum(self._epochs.values())
 
     def of(self, part: str) -> Callable[[int, float], None]:
-        start, count = self._before, self._epochs.get(part, self._extra)
+        start, count = self._before, self._epochs[part]
         self._before += count
 
         def say(epoch: int, loss: float) -> None:

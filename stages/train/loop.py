@@ -1,23 +1,33 @@
 """The training loop: one for pre-training and every variant.
 
 AdamW, a learning rate that falls by epoch to zero (polynomial of degree 0.9, as in nnU-Net,
-Isensee et al., Nature Methods 2021), gradients clipped to a norm.
+Isensee et al., Nature Methods 2021), gradients clipped to a norm, and, if asked for, a moving
+average of the weights. Between two epochs a training is its state: what is saved there goes on to
+the same bits, since all chance of an epoch is seeded by its number.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from audit.errors import Fault
+from stages.params import Numerics
+from stages.train import parallel
+from stages.train.batches import Batch
+from stages.train.objective import Objective
+from stages.train.params import TrainParams
+from stages.train.privacy import Noise, without_cases, wrap
+from stages.train.rates import Group, everything
 
-WEIGHT_DECAY = 1e-4
 CLIP_NORM = 12.0
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,56 +42,198 @@ class Epoch:
     """Of the bytes of every batch that the network saw, in their order."""
 
 
-def fit(
-    module: torch.nn.Module,
-    batches: Callable[[int], Iterable[Batch]],
-    objective: Callable[[torch.nn.Module, Batch], torch.Tensor],
-    *,
-    name: str,
-    epochs: int,
-    learning_rate: float,
-    seed: int,
-) -> Iterator[Epoch]:
-    """Train in place; between two epochs the caller may look at the module.
+@dataclass(frozen=True)
+class Course:
+    """How a training goes, whatever is trained."""
 
-    Args:
-        module: parameters that require no gradient stay as they are, and so do the running
-            statistics of their layers.
-        batches: epoch (from 1) → the epoch's batches.
-        objective: module and batch → a scalar loss.
-        name: of what is trained, for messages.
-        epochs: passes.
-        learning_rate: at the first epoch.
-        seed: torch is seeded with it and the epoch (dropout).
+    name: str
+    """Of what is trained, for messages."""
+    epochs: int
+    seed: int
+    learning_rate: float
+    weight_decay: float
+    average: float | None
+    numerics: Numerics
 
-    Yields:
-        what each epoch was.
+    @classmethod
+    def of(
+        cls, name: str, epochs: int, seed: int, train: TrainParams, numerics: Numerics
+    ) -> Course:
+        """The declared course of one training."""
+        return cls(
+            name, epochs, seed, train.learning_rate, train.weight_decay, train.average, numerics
+        )
 
-    Raises:
-        Fault: a loss or a weight is not finite.
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-    for epoch in range(1, epochs + 1):
-        torch.manual_seed(seed * 100_003 + epoch)
-        _set_modes(module)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 - (epoch - 1) / epochs) ** 0.9
+
+State = dict[str, torch.Tensor]
+
+
+class Training:
+    """One training of a network in place."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        objective: Objective,
+        course: Course,
+        groups: Sequence[Group] | None = None,
+        noise: Noise | None = None,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            module: parameters that require no gradient stay as they are, and so do the running
+                statistics of their layers.
+            objective: of the batches.
+            course: epochs, rates, seed.
+            groups: which of the module's parameters learn how fast, and when; all alike if None.
+            noise: keeps the training private.
+        """
+        parallel.check_shares(module)
+        self.device = course.numerics.device
+        self.module = module.to(self.device)
+        self.objective = objective.to(self.device)
+        self.course = course
+        self._groups = list(groups if groups is not None else everything(module))
+        own = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        named = dict(module.named_parameters())
+        parts = [[named[name] for name in group.names] for group in self._groups]
+        self._trained = [parameter for part in [*parts, own] for parameter in part]
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            [{"params": part} for part in [*parts, own] if part],
+            lr=course.learning_rate,
+            weight_decay=course.weight_decay,
+            fused=True,
+        )
+        self._optimizer = optimizer if noise is None else wrap(module, optimizer, noise)
+        self._private = noise is not None
+        self._factors = [
+            group.factor for group, part in zip(self._groups, parts, strict=True) if part
+        ]
+        self._parts = [part for part in parts if part]
+        self._average = (
+            AveragedModel(
+                module,
+                multi_avg_fn=get_ema_multi_avg_fn(course.average),  # type: ignore[no-untyped-call]
+                use_buffers=True,
+            )
+            if course.average
+            else None
+        )
+        self._scaler = torch.amp.GradScaler(enabled=course.numerics.precision == "f16")
+
+    @property
+    def result(self) -> torch.nn.Module:
+        """The network that is validated and kept: the average if there is one."""
+        if self._average is None:
+            return self.module
+        averaged: torch.nn.Module = self._average.module
+        return averaged
+
+    def run(self, batches: Callable[[int], Iterable[Batch]], *, after: int = 0) -> Iterator[Epoch]:
+        """Train; between two epochs the caller may look at the network, or save the state.
+
+        Args:
+            batches: epoch (from 1) → the epoch's batches.
+            after: the last epoch that is done already.
+
+        Yields:
+            what each epoch was.
+
+        Raises:
+            Fault: a loss, a gradient or a weight is not finite.
+        """
+        for number in range(after + 1, self.course.epochs + 1):
+            yield self._epoch(number, batches(number))
+
+    def _epoch(self, number: int, batches: Iterable[Batch]) -> Epoch:
+        course = self.course
+        torch.manual_seed(course.seed * 100_003 + number)
+        done = (number - 1) / course.epochs
+        self._set_rates(done)
+        _set_modes(self.module)
+        self.objective.train()
         losses, seen = [], hashlib.sha256()
-        for batch in batches(epoch):
-            for tensor in batch:
-                seen.update(tensor.contiguous().numpy().data)
-            loss = objective(module, batch)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise _diverged(name, epoch, "loss")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
-            optimizer.step()
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
-            raise _diverged(name, epoch, "weights")
-        yield Epoch(epoch, math.fsum(losses) / len(losses), seen.hexdigest())
+        for batch in batches:
+            batch.update(seen)
+            losses.append(self._step(batch, number))
+            self.objective.after_step(self.module, done)
+            if self._average is not None:
+                self._average.update_parameters(self.module)
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._trained):
+            raise _diverged(course.name, number, "weights")
+        return Epoch(number, math.fsum(losses) / len(losses), seen.hexdigest())
+
+    def _step(self, batch: Batch, number: int) -> float:
+        own = parallel.share(batch)
+        self._optimizer.zero_grad()
+        loss = 0.0
+        if own is not None and len(own.images):
+            with self._mixed():
+                value: torch.Tensor = self.objective(self.module, own.to(self.device))
+            loss = value.item()
+            self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        elif self._private:
+            without_cases(self._trained)
+        weight = 0.0 if own is None else len(own.images) / max(1, len(batch.images))
+        loss = parallel.average(self._trained, loss, weight)
+        if not math.isfinite(loss):
+            raise _diverged(self.course.name, number, "loss")
+        if self._private:  # clips each case for itself
+            self._optimizer.step()
+            return loss
+        self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, CLIP_NORM)
+        if not self._scaler.is_enabled() and not torch.isfinite(norm):
+            raise _diverged(self.course.name, number, "gradient")
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        if self.course.numerics.precision == "f32":
+            return nullcontext()
+        kind = {"bf16": torch.bfloat16, "f16": torch.float16}[self.course.numerics.precision]
+        return torch.autocast(self.device, dtype=kind)
+
+    def _set_rates(self, done: float) -> None:
+        """The learning rate of every group; what learns nothing for now is frozen for now."""
+        rate = self.course.learning_rate * (1 - done) ** 0.9
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        for group, part, factor in zip(
+            self._optimizer.param_groups, self._parts, self._factors, strict=False
+        ):
+            group["lr"] = rate * factor(done)
+            for parameter in part:
+                parameter.requires_grad_(factor(done) > 0)
+
+    def state(self) -> State:
+        """All that the next epochs stand on, as tensors by name."""
+        found = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        found |= {f"objective.{n}": value for n, value in self.objective.state_dict().items()}
+        if self._average is not None:
+            found |= {f"average.{n}": value for n, value in self._average.state_dict().items()}
+        for index, values in self._optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+        return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+    def restore(self, state: State) -> None:
+        """Take up a state that `state` gave for the same training."""
+        parts: dict[str, State] = {}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        self.module.load_state_dict(parts["module"])
+        self.objective.load_state_dict(parts.get("objective", {}))
+        if self._average is not None:
+            self._average.load_state_dict(parts["average"])
+        kept: dict[int, State] = {}
+        for name, value in parts.get("optimizer", {}).items():
+            index, _, rest = name.partition(".")
+            kept.setdefault(int(index), {})[rest] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
 
 
 def _set_modes(module: torch.nn.Module) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from stages.params import Network, Numerics, Params, Task, Volume
-from stages.train.ways import Variant
+from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
 class Augmentation(Params):
@@ -23,12 +23,15 @@ class Augmentation(Params):
     """Largest relative change of contrast, and largest offset in units of the prepared volume."""
     noise: Annotated[float, Field(ge=0)] = 0.05
     """Largest standard deviation of added Gaussian noise, in units of the prepared volume."""
+    mirror: tuple[Literal["slices", "rows", "columns"], ...] = ()
+    """Axes along which a patch may be mirrored. Anatomy is rarely symmetric: none by default."""
 
 
 class Pretraining(Params):
-    """Masked reconstruction on images without their labels."""
+    """Self-supervised methods, on images without their labels."""
 
     epochs: Annotated[int, Field(ge=1)] = 30
+    """Of every method alike."""
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Share of the patch's blocks that are hidden."""
     mask_block: Annotated[int, Field(ge=1)] = 8
@@ -38,17 +41,27 @@ class Pretraining(Params):
 class TrainParams(Params):
     """Section `train`."""
 
-    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = (
-        "scratch",
-        "frozen",
-        "finetuned",
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = tuple(
+        Variant.model_validate(variant(name)) for name in ("scratch", "frozen", "finetuned")
     )
-    """Ways of transfer to compare, the simplest first: this order decides within the margin."""
+    """Ways of transfer to compare, the simplest first: this order decides within the margin. A
+    preset's name, or a mapping: `name`, `like` a preset, and what differs."""
+    pretrained: Name = "masked"
+    """Where presets that start from pre-trained weights take them: a self-supervised method, or a
+    source of `weights`."""
     epochs: Annotated[int, Field(ge=1)] = 60
     """Passes over the training series, for every variant alike; each series gives a patch."""
+    patches: Annotated[int, Field(ge=1)] | None = None
+    """Patches an epoch, the series taking turns, so that fewer labels mean no shorter training;
+    null: one of each series."""
     batch: Annotated[int, Field(ge=1)] = 2
     learning_rate: Annotated[float, Field(gt=0)] = 0.004
     """Of AdamW at the first epoch; falls to zero by a polynomial of degree 0.9."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the moving average of the weights (EMA) that is validated and kept; null: none."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without a better score after which a training stops; null: never."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Share of patches that are centered on a structure, each structure alike; matters where a
     volume is larger than the patch."""
@@ -59,17 +72,37 @@ class TrainParams(Params):
     pretraining: Pretraining = Pretraining()
     augmentation: Augmentation = Augmentation()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Dice below the best variant's that still counts as not inferior: the simplest variant within
-    it is chosen."""
-    min_dice: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least mean validation Dice of the chosen variant; below it the gate refuses."""
+    """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
+    variant within it is chosen."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least validation score of the chosen variant; below it the gate refuses. The score is the
+    mean Dice over structures, the mean AUC over classes, or the mean of both."""
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _presets(cls, value: Any) -> Any:
+        return tuple(map(variant, value)) if isinstance(value, list | tuple) else value
 
     @field_validator("variants")
     @classmethod
     def _distinct(cls, value: tuple[Variant, ...]) -> tuple[Variant, ...]:
-        if len(value) != len(set(value)):
+        if len(value) != len({way.name for way in value}):
             raise ValueError("a variant is named twice")
         return value
+
+    @property
+    def ways(self) -> dict[str, Variant]:
+        """Name → variant, in the declared order, its start and layers said."""
+        layers = self.unfrozen_layers
+        return {
+            way.name: way.model_copy(
+                update={
+                    "start": self.pretrained if way.start == PRETRAINED else way.start,
+                    "layers": (way.layers or layers) if way.trains == "tail" else None,
+                }
+            )
+            for way in self.variants
+        }
 
 
 class Parameters(Params):
@@ -80,3 +113,14 @@ class Parameters(Params):
     volume: Volume
     network: Network
     train: TrainParams = TrainParams()
+
+    @model_validator(mode="after")
+    def _starts(self) -> Self:
+        known = {RANDOM, *SELF_SUPERVISED}
+        for name, way in self.train.ways.items():
+            if way.start not in known:
+                raise ValueError(
+                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+                )
+        return self

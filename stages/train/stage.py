@@ -44,11 +44,11 @@ def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     """
     from stages.network import pinned
     from stages.train.compare import run_variants
+    from stages.train.setting import Setting
 
+    setting = Setting(workers=ctx.loader_workers, scratch=ctx.scratch, logs=ctx.logs)
     with pinned(ctx.params.numerics):
-        return run_variants(
-            ctx.trees[COHORT], ctx.params, ctx.out, ctx.say, workers=ctx.loader_workers
-        )
+        return run_variants(ctx.trees[COHORT], ctx.params, ctx.out, ctx.say, setting)
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:

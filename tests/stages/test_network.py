@@ -7,19 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers_dicom import TASK
 
 from audit.errors import Unreadable, WrongUse
 from stages import network
-from stages.params import Network, Numerics
+from stages.params import Network, Numerics, Volume
 
 TINY = Network(
     arguments={"init_filters": 4, "blocks_down": (1, 1), "blocks_up": (1,), "norm": "INSTANCE"}
 )
 
 
+VOLUME = Volume(patch=(16, 16, 8))
+SMALL = Volume(patch=(8, 8, 8))
+
+
 def _build(seed: int = 0, channels_out: int = 3) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return network.build(TINY, channels_out)
+    return network.assemble(TINY, SMALL, channels=channels_out)
 
 
 @pytest.mark.rule("NET-1")
@@ -33,8 +38,8 @@ def _build(seed: int = 0, channels_out: int = 3) -> torch.nn.Module:
 def test_networks_by_name_answer_one_channel_a_class_on_the_same_grid(
     target: str, arguments: dict[str, object]
 ) -> None:
-    made = network.build(Network(_target_=target, arguments=arguments), 3)
-    network.check_takes(made, (16, 16, 8), 3)
+    made = network.build(Network(_target_=target, arguments=arguments), TASK, VOLUME)
+    network.check_takes(made, VOLUME.patch, 3, 0)
     assert made.training, "the check leaves the mode as it was"
 
 
@@ -44,24 +49,21 @@ def test_networks_by_name_answer_one_channel_a_class_on_the_same_grid(
 )
 def test_a_class_that_is_not_there_or_no_module_is_wrong_use(target: str) -> None:
     with pytest.raises(WrongUse, match=r"no class|not a torch module"):
-        network.build(Network(_target_=target), 2)
+        network.build(Network(_target_=target), TASK, VOLUME)
 
 
 @pytest.mark.rule("NET-1")
 def test_refused_arguments_and_patches_are_wrong_use() -> None:
     with pytest.raises(WrongUse, match="refuses its arguments"):
-        network.build(Network(arguments={"no_such_argument": 1}), 2)
-    deep = network.build(
-        Network(
-            _target_="monai.networks.nets.UNet",
-            arguments={"channels": (4, 8, 8, 8, 8), "strides": (2, 2, 2, 2)},
-        ),
-        2,
+        network.build(Network(arguments={"no_such_argument": 1}), TASK, VOLUME)
+    deep = Network(
+        _target_="monai.networks.nets.UNet",
+        arguments={"channels": (4, 8, 8, 8, 8), "strides": (2, 2, 2, 2)},
     )
     with pytest.raises(WrongUse, match="cannot take a patch"):
-        network.check_takes(deep, (24, 24, 8), 2)
+        network.build(deep, TASK, Volume(patch=(24, 24, 8)))
     with pytest.raises(WrongUse, match="answers a patch"):
-        network.check_takes(_build(channels_out=3), (8, 8, 8), 2)
+        network.check_takes(_build(channels_out=3), (8, 8, 8), 2, 0)
 
 
 @pytest.mark.rule("NET-2")

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from stages.stage import Verdict
 from stages.train.choice import gate
 from stages.train.params import TrainParams
-from stages.train.selection import benefit, mean_dice, select
-from stages.train.ways import WAYS
+from stages.train.selection import benefit, select
+from stages.train.ways import RANDOM
 
 ORDER = ("scratch", "frozen", "finetuned")
 
@@ -42,12 +42,6 @@ def test_the_declared_order_says_what_is_simplest() -> None:
     assert select({"scratch": 0.9, "frozen": 0.9}, ("frozen", "scratch"), 0.01) == "frozen"
 
 
-def test_the_mean_is_over_structures_that_could_be_measured() -> None:
-    assert mean_dice({"organ": 0.9, "lesion": 0.5}) == pytest.approx(0.7)
-    assert mean_dice({"organ": 0.9, "lesion": None}) == pytest.approx(0.9)
-    assert mean_dice({"organ": None}) is None
-
-
 @pytest.mark.parametrize(
     ("dice", "expected"),
     [
@@ -60,7 +54,8 @@ def test_the_mean_is_over_structures_that_could_be_measured() -> None:
 def test_the_benefit_is_the_best_with_less_the_best_without(
     dice: dict[str, float], expected: float | None
 ) -> None:
-    gained = benefit(dice, frozenset(name for name in WAYS if WAYS[name].start == "pretrained"))
+    ways = TrainParams().ways
+    gained = benefit(dice, frozenset(n for n in ways if ways[n].start != RANDOM))
     assert gained == (None if expected is None else pytest.approx(expected))
 
 
@@ -79,7 +74,7 @@ def test_the_benefit_is_the_best_with_less_the_best_without(
 def test_the_gate_refuses_below_its_limit_and_says_where_pretraining_is_of_no_use(
     dice: float, gained: float | None, verdicts: list[Verdict]
 ) -> None:
-    found = gate("scratch", dice, gained, TrainParams(min_dice=0.5, margin=0.01))
+    found = gate("scratch", dice, gained, TrainParams(min_score=0.5, margin=0.01))
     assert [check.verdict for check in found.checks] == verdicts
     for check in found.checks:
         assert (check.remedy == "") == (check.verdict is Verdict.PASSED)

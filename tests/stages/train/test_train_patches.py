@@ -8,9 +8,11 @@ import torch
 from helpers_dicom import TASK
 
 from stages.cohort import Case, Sample
+from stages.train.batches import batches
 from stages.train.params import Augmentation, Pretraining, TrainParams
-from stages.train.patches import Purpose, Source, batches, draw, generator, make_source
+from stages.train.patches import draw
 from stages.train.pretraining import mask
+from stages.train.source import Purpose, Source, generator, make_source
 from stages.volume import Prepared
 
 STILL = Augmentation(rotation_deg=0, scale=0, shift_voxels=0, intensity=0, noise=0)
@@ -82,13 +84,45 @@ def test_a_patch_depends_on_seed_epoch_and_sample_not_on_the_order_of_work() -> 
     sources = [_source(seed=number) for number in range(5)]
     run = list(batches(sources, 3, PATCH, train, 7))
     again = list(batches(sources, 3, PATCH, train, 7))
-    assert all(torch.equal(a[0], b[0]) and a[2] == b[2] for a, b in zip(run, again, strict=True))
-    assert sorted(index for _, _, chosen in run for index in chosen) == list(range(5))
-    for images, targets, chosen in run:
-        for place, index in enumerate(chosen):
+    assert all(
+        torch.equal(a.images, b.images) and a.places == b.places
+        for a, b in zip(run, again, strict=True)
+    )
+    assert sorted(place for batch in run for place in batch.places) == [(0, i) for i in range(5)]
+    for batch in run:
+        for row, (_, index) in enumerate(batch.places):
             alone = draw(sources[index], PATCH, train, generator(7, Purpose.PATCH, 3, index))
-            assert torch.equal(images[place], alone[0][0])
-            assert torch.equal(targets[place], alone[1][0])
+            assert torch.equal(batch.images[row], alone[0][0])
+            assert torch.equal(batch.targets[row], alone[1][0])
+
+
+@pytest.mark.rule("TRN-3")
+def test_a_given_number_of_patches_takes_the_sources_in_turns() -> None:
+    train = TrainParams(batch=2, patches=7)
+    sources = [_source(seed=number) for number in range(3)]
+    run = list(batches(sources, 1, PATCH, train, 7))
+    places = [place for batch in run for place in batch.places]
+    assert [turn for turn, _ in places] == [0, 0, 0, 1, 1, 1, 2]
+    assert sorted(places[:3]) == [(0, 0), (0, 1), (0, 2)]
+    first, second = ([b for b in places if b[0] == turn] for turn in (0, 1))
+    images = {p: b.images[i] for b in run for i, p in enumerate(b.places)}
+    for (_, one), (_, other) in zip(first, second, strict=True):
+        assert not torch.equal(images[0, one], images[1, other])
+
+
+@pytest.mark.rule("TRN-2")
+def test_unlabeled_patches_come_beside_and_change_no_labeled_one() -> None:
+    train = TrainParams(batch=2)
+    sources = [_source(seed=number) for number in range(5)]
+    others = [_source(seed=10 + number) for number in range(2)]
+    alone = list(batches(sources, 1, PATCH, train, 7))
+    beside = list(batches(sources, 1, PATCH, train, 7, unlabeled=others))
+    for one, other in zip(alone, beside, strict=True):
+        assert one.unlabeled is None
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets, other.targets)
+        assert other.unlabeled is not None
+        assert other.unlabeled.shape == other.images.shape
 
 
 @pytest.mark.rule("TRN-1")
@@ -99,8 +133,8 @@ def test_seeds_and_epochs_differ() -> None:
         next(iter(batches(sources, epoch, PATCH, train, seed)))
         for epoch, seed in ((1, 7), (2, 7), (1, 8))
     )
-    assert not torch.equal(first[0], other_epoch[0])
-    assert not torch.equal(first[0], other_seed[0])
+    assert not torch.equal(first.images, other_epoch.images)
+    assert not torch.equal(first.images, other_seed.images)
 
 
 @pytest.mark.rule("TRN-2")
@@ -137,8 +171,8 @@ def test_workers_that_draw_ahead_change_no_bit(workers: int) -> None:
     here = list(batches(sources, 3, PATCH, train, 7))
     there = list(batches(sources, 3, PATCH, train, 7, workers=workers))
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert [indices for *_, indices in there] == [indices for *_, indices in here]
-    for (image, target, _), (other, wanted, _) in zip(there, here, strict=True):
-        assert torch.equal(image, other)
-        assert torch.equal(target, wanted)
-        assert image.stride() == other.stride()
+    assert [batch.places for batch in there] == [batch.places for batch in here]
+    for one, other in zip(there, here, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets, other.targets)
+        assert one.images.stride() == other.images.stride()

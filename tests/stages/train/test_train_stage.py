@@ -73,14 +73,14 @@ def test_every_variant_leaves_weights_history_and_result(trained: tuple[Path, Ou
         result = json.loads((out / variant / "result.json").read_bytes())
         rows = read_table(out / variant / "history.parquet")
         assert [row["epoch"] for row in rows] == [1, 2]
-        assert all(row["loss"] > 0 and 0 <= row["validation_dice"] <= 1 for row in rows)
+        assert all(row["loss"] > 0 and 0 <= row["score"] <= 1 for row in rows)
         weights = hashlib.sha256((out / variant / "model.safetensors").read_bytes()).hexdigest()
         chosen = rows[result["selected_epoch"] - 1]
         assert weights == chosen["weights_sha256"] == result["weights_sha256"]
-        assert chosen["validation_dice"] == max(row["validation_dice"] for row in rows)
+        assert chosen["score"] == max(row["score"] for row in rows)
         assert outcome.findings["variants"][variant] == result
     assert set(outcome.measured["seconds"]) == {
-        "reading", "pretraining", "scratch", "frozen", "finetuned",
+        "reading", "pretraining (masked)", "scratch", "frozen", "finetuned",
     }  # fmt: skip
 
 
@@ -95,11 +95,11 @@ def test_digests_say_what_was_trained_on(trained: tuple[Path, Outcome], cohort: 
         assert (row["labels_sha256"] is None) == (row["split"] == "unlabeled")
     histories = {
         name: [row["batches_sha256"] for row in read_table(out / name / "history.parquet")]
-        for name in ("scratch", "frozen", "finetuned", "pretraining")
+        for name in ("scratch", "frozen", "finetuned", "pretraining/masked")
     }
     assert histories["scratch"] == histories["frozen"] == histories["finetuned"]
-    assert len({*histories["scratch"], *histories["pretraining"]}) == sum(
-        map(len, (histories["scratch"], histories["pretraining"]))
+    assert len({*histories["scratch"], *histories["pretraining/masked"]}) == sum(
+        map(len, (histories["scratch"], histories["pretraining/masked"]))
     )
 
 
@@ -129,7 +129,7 @@ def test_pretraining_changes_where_the_variants_start(trained: tuple[Path, Outco
     assert (
         results["scratch"]["initial_weights_sha256"] != results["frozen"]["initial_weights_sha256"]
     )
-    backbone = load_file(out / "pretraining" / "model.safetensors")
+    backbone = load_file(out / "pretraining" / "masked" / "model.safetensors")
     frozen = load_file(out / "frozen" / "model.safetensors")
     finetuned = load_file(out / "finetuned" / "model.safetensors")
     head = set(results["frozen"]["new_tensors"])
@@ -201,7 +201,7 @@ def test_the_merge_writes_the_candidate_that_the_rule_chooses(
     assert candidate["network"]["_target_"] == params.network.target
     assert candidate["channels_out"] == 3
     rows = read_table(merged / "comparison.parquet")
-    assert [row["variant"] for row in rows] == list(params.train.variants)
+    assert [row["variant"] for row in rows] == list(params.train.ways)
     assert [row["selected"] for row in rows] == [True, False, False]
     assert {"dice_organ", "dice_lesion"} <= rows[0].keys()
     assert outcome.gate.verdict is Verdict.FINDINGS  # no gain can exceed this margin
@@ -209,7 +209,7 @@ def test_the_merge_writes_the_candidate_that_the_rule_chooses(
 
 @pytest.mark.rule("TRN-6")
 def test_a_choice_below_the_limit_is_refused(trained: tuple[Path, Outcome], tmp_path: Path) -> None:
-    outcome = _merge(trained[0], tmp_path / "merged", parameters(min_dice=1.0))
+    outcome = _merge(trained[0], tmp_path / "merged", parameters(min_score=1.0))
     assert outcome.gate.verdict is Verdict.REFUSED
 
 

@@ -1,7 +1,7 @@
 """Where an instance's frames lie, and how their stored values are rescaled, by its header.
 
 A classic instance says it once, for its one frame; an enhanced one (PS3.3 Section C.7.6.16) in
-functional groups, each frame's own before the shared ones.
+functional groups, each frame's own before the shared ones. Which it is, its SOP class says.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ Get = Callable[[str], Any]
 
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
 SHARED = "SharedFunctionalGroupsSequence"
+_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")
+"""Enhanced CT and Enhanced MR Image Storage."""
 
 
 class Plane(NamedTuple):
@@ -34,13 +36,18 @@ class Rescale(NamedTuple):
     intercept: float = 0.0
 
 
+def is_enhanced(get: Get) -> bool:
+    """Whether an instance's frames are described in functional groups."""
+    return str(get("SOPClassUID")) in _ENHANCED
+
+
 def planes_of(get: Get) -> list[Plane]:
     """The plane of each frame, in the order of the frames.
 
     Raises:
         Exception: of whatever kind, where one is missing or malformed.
     """
-    if not get(PER_FRAME):
+    if not is_enhanced(get):
         said = get("ImagePositionPatient"), get("ImageOrientationPatient"), get("PixelSpacing")
         return [Plane(*(_numbers(value) for value in said))]
     groups = (
@@ -50,18 +57,18 @@ def planes_of(get: Get) -> list[Plane]:
     )
     return [
         Plane(*(_numbers(_of(frame, get, group, keyword)) for group, keyword in groups))
-        for frame in get(PER_FRAME)
+        for frame in get(PER_FRAME) or ()
     ]
 
 
 def rescales_of(get: Get) -> list[Rescale]:
     """The rescale of each frame, in the order of the frames; slope 1 where none is stated."""
     whole = _rescale(get("RescaleSlope"), get("RescaleIntercept"))
-    if not get(PER_FRAME):
+    if not is_enhanced(get):
         return [whole]
     group = "PixelValueTransformationSequence"
     found = []
-    for frame in get(PER_FRAME):
+    for frame in get(PER_FRAME) or ():
         said = [_of(frame, get, group, f"Rescale{name}") for name in ("Slope", "Intercept")]
         found.append(whole if said == [None, None] else _rescale(*said))
     return found

@@ -34,7 +34,7 @@ from pydicom.dataset import Dataset
 
 from audit.errors import Unreadable
 from stages.archive import read_zip
-from stages.frames import PER_FRAME, Plane, Rescale, planes_of, rescales_of
+from stages.frames import Plane, Rescale, is_enhanced, planes_of, rescales_of
 from stages.regrid import Regrid, regrid_of
 from stages.stack import ALIKE, FEWEST, Stack, are_alike, arrange
 
@@ -161,7 +161,7 @@ def series_of(slices: list[Dataset], *, pixels: bool = True, resample: bool = Fa
     for header in slices:
         del header.PixelData
     first = chosen[0].instance
-    enhanced = PER_FRAME in first
+    enhanced = is_enhanced(first.get)
     return Series(
         uid=str(first.SeriesInstanceUID),
         study_uid=str(first.StudyInstanceUID),
@@ -190,7 +190,7 @@ def _frames(instances: list[Dataset]) -> list[_Frame]:
     """Every frame of every instance, in an order that no file's name decides."""
     if any(instance.SamplesPerPixel != 1 for instance in instances):
         raise _refusal("holds color instances")
-    enhanced = [PER_FRAME in instance for instance in instances]
+    enhanced = [is_enhanced(instance.get) for instance in instances]
     if any(enhanced) and len(instances) > 1:
         raise _refusal("holds several instances, of which one is multi-frame")
     found = []

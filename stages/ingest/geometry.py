@@ -12,11 +12,21 @@ from functools import lru_cache
 from operator import is_
 from typing import Any, Final, NamedTuple, TypeVar
 
-from stages.frames import PER_FRAME, SHARED, Plane, Rescale, in_groups, planes_of, rescales_of
+from stages.frames import (
+    PER_FRAME,
+    SHARED,
+    Plane,
+    Rescale,
+    in_groups,
+    is_enhanced,
+    planes_of,
+    rescales_of,
+)
 from stages.ingest.values import parts
 
 _ALIKE: Final = ("Rows", "Columns", "FrameOfReferenceUID", "Modality", "PhotometricInterpretation")
 KEYWORDS: Final = (
+    "SOPClassUID",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -109,8 +119,10 @@ class _Values(tuple[Any, ...]):
 def place_of(facts: Mapping[str, Any]) -> Place:
     """An instance's place, by keyword (see `KEYWORDS`)."""
     number = _number(facts["InstanceNumber"])
-    said, frames = (_single if facts[PER_FRAME] is None else _several)(facts)
-    return Place(frames, said, None if number is None else int(number), bool(facts[PER_FRAME]))
+    said, frames = (_several if is_enhanced(facts.__getitem__) else _single)(facts)
+    return Place(
+        frames, said, None if number is None else int(number), is_enhanced(facts.__getitem__)
+    )
 
 
 def _single(facts: Mapping[str, Any]) -> tuple[Said, tuple[Slice, ...]]:
@@ -164,7 +176,7 @@ def _is_whole(plane: Plane) -> bool:
 def _said(facts: Mapping[str, Any]) -> Said:
     tilts = [facts["GantryDetectorTilt"]]
     try:
-        if facts[PER_FRAME]:
+        if is_enhanced(facts.__getitem__):
             group = "CTAcquisitionDetailsSequence"
             tilts += in_groups(facts.__getitem__, group, "GantryDetectorTilt")
         rescales = tuple(sorted(set(rescales_of(facts.__getitem__))))

@@ -155,3 +155,13 @@ def test_the_shared_mr_is_a_volume(shared_data: Path, tmp_path: Path) -> None:
     series = read_series(tmp_path / "MR")
     assert series.geometry.shape == (35, 51, 35)
     assert series.geometry.axes == ((0, 0, 1), (0, -1, 0), (-1, 0, 0))
+
+
+@pytest.mark.rule("SER-1")
+def test_functional_groups_of_a_classic_instance_place_nothing(tmp_path: Path) -> None:
+    def stray(slices: list[Dataset]) -> list[Dataset]:
+        for ds in slices:
+            ds.PerFrameFunctionalGroupsSequence = [Dataset()]
+        return slices
+
+    assert make_series(tmp_path, edit=stray).geometry.shape == (8, 16, 16)

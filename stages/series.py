@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -34,15 +33,15 @@ from pydicom.dataset import Dataset
 
 from audit.errors import Unreadable
 from stages.archive import read_zip
-from stages.frames import Plane, Rescale, is_enhanced, planes_of, rescales_of
-from stages.regrid import Regrid, regrid_of
-from stages.stack import ALIKE, FEWEST, Stack, are_alike, arrange
+from stages.frames import is_enhanced
+from stages.regrid import Regrid
+from stages.series_frames import frames_of, grid_of, refusal, stack_of, voxels_of
+from stages.stack import FEWEST, Stack
 
 Vector = tuple[float, float, float]
 
 LIMIT_BYTES = 4 * 2**30
 LIMIT_ENTRIES = 20_000
-_REMEDY = "Export the series again, complete and evenly spaced, or leave it out."
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,6 @@ class Series:
         return places
 
 
-@dataclass(frozen=True)
-class _Frame:
-    instance: Dataset
-    number: int
-    plane: Plane
-    rescale: Rescale
-
-
 def read_series(path: Path, *, pixels: bool = True, resample: bool = False) -> Series:
     """Read a series from `<series>.zip` or from a folder of `.dcm` files.
 
@@ -129,7 +120,7 @@ def read_series(path: Path, *, pixels: bool = True, resample: bool = False) -> S
         raise
     except Exception as error:  # noqa: BLE001 - any fault of a parser or decoder is bad input
         reason = type(error).__name__  # the message may quote values
-        raise _refusal(f"cannot be read ({reason})") from None
+        raise refusal(f"cannot be read ({reason})") from None
 
 
 def series_of(slices: list[Dataset], *, pixels: bool = True, resample: bool = False) -> Series:
@@ -147,16 +138,16 @@ def series_of(slices: list[Dataset], *, pixels: bool = True, resample: bool = Fa
         ("Columns", "slices of differing shapes"),
     ):
         if len({str(s[keyword].value) for s in slices}) > 1:
-            raise _refusal(f"holds {what}")
-    frames = _frames(slices)
+            raise refusal(f"holds {what}")
+    frames = frames_of(slices)
     if len(frames) < FEWEST:
-        raise _refusal(f"has {len(frames)} slices; a volume needs three")
-    stack = _stack(frames)
-    regrid = _regrid(stack, frames, resample=resample)
+        raise refusal(f"has {len(frames)} slices; a volume needs three")
+    stack = stack_of(frames)
+    regrid = grid_of(stack, frames, resample=resample)
     chosen = [frames[place[0]] for place in stack.places]
     voxels = None
     if pixels:
-        voxels = _voxels(chosen)
+        voxels = voxels_of(chosen)
         voxels = regrid.values(voxels) if regrid else voxels
     for header in slices:
         del header.PixelData
@@ -186,68 +177,6 @@ def _instances(path: Path) -> Iterator[bytes]:
             yield data
 
 
-def _frames(instances: list[Dataset]) -> list[_Frame]:
-    """Every frame of every instance, in an order that no file's name decides."""
-    if any(instance.SamplesPerPixel != 1 for instance in instances):
-        raise _refusal("holds color instances")
-    enhanced = [is_enhanced(instance.get) for instance in instances]
-    if any(enhanced) and len(instances) > 1:
-        raise _refusal("holds several instances, of which one is multi-frame")
-    found = []
-    for instance in sorted(instances, key=lambda one: str(one.SOPInstanceUID)):
-        planes, rescales = planes_of(instance.get), rescales_of(instance.get)
-        if len(planes) != int(instance.get("NumberOfFrames") or 1):
-            raise _refusal("holds multi-frame instances that do not say where each frame lies")
-        found += [
-            _Frame(instance, number, plane, rescale)
-            for number, (plane, rescale) in enumerate(zip(planes, rescales, strict=True))
-        ]
-    return found
-
-
-def _stack(frames: list[_Frame]) -> Stack:
-    planes = [frame.plane for frame in frames]
-    if not are_alike(planes):
-        raise _refusal("mixes orientations or pixel spacings")
-    stack = arrange(planes)
-    if stack is None:
-        raise _refusal("has an orientation that is not two perpendicular unit vectors")
-    return stack
-
-
-def _regrid(stack: Stack, frames: list[_Frame], *, resample: bool) -> Regrid | None:
-    """The grid to resample to; None if the frames are its slices (SER-2, SER-4)."""
-    if stack.doubles:
-        same = resample and all(
-            _same(frames[place[0]], frames[other]) for place in stack.places for other in place[1:]
-        )
-        if not same:
-            raise _refusal("holds two slices at one position")
-    if stack.missing:
-        raise _refusal("is unevenly spaced: a slice is missing or misplaced")
-    if not resample:
-        if stack.uneven:
-            raise _refusal("is unevenly spaced: a slice is missing or misplaced")
-        if stack.tilted:
-            raise _refusal("has slices shifted in their plane (a tilted gantry)")
-    if len(stack.places) < FEWEST:
-        raise _refusal(f"has {len(stack.places)} slices; a volume needs three")
-    if not (stack.uneven or stack.tilted):
-        return None
-    first = frames[0].instance
-    regrid = regrid_of(stack, int(first.Rows), int(first.Columns))
-    if regrid is None:
-        raise _refusal("is too uneven or too tilted to be resampled")
-    return regrid
-
-
-def _same(one: _Frame, other: _Frame) -> bool:
-    """Whether two frames at one place are one image."""
-    aside = np.abs(np.subtract(one.plane.position, other.plane.position)).max()
-    alike = aside <= ALIKE and one.rescale == other.rescale
-    return bool(alike and np.array_equal(_stored(one), _stored(other)))
-
-
 def _geometry(stack: Stack, regrid: Regrid | None, rows: int, columns: int) -> Geometry:
     axes = (_vector(stack.normal), _vector(stack.along_column), _vector(stack.along_row))
     if regrid:
@@ -258,27 +187,6 @@ def _geometry(stack: Stack, regrid: Regrid | None, rows: int, columns: int) -> G
     return Geometry(shape, (step, *stack.spacing), _vector(stack.positions[0]), axes)
 
 
-def _voxels(frames: list[_Frame]) -> NDArray[np.float32]:
-    """(frames, rows, columns) in rescaled units (SER-5)."""
-    result: NDArray[np.float32] = np.stack(
-        [
-            (_stored(frame) * frame.rescale.slope + frame.rescale.intercept).astype(np.float32)
-            for frame in frames
-        ]
-    )
-    return result
-
-
-def _stored(frame: _Frame) -> NDArray[Any]:
-    """The stored values of a frame; pydicom keeps an instance's decoded frames."""
-    array: NDArray[Any] = frame.instance.pixel_array
-    return array if array.ndim == 2 else array[frame.number]
-
-
 def _vector(values: NDArray[np.float64]) -> Vector:
     x, y, z = (round(float(value), 9) + 0.0 for value in values)
     return x, y, z
-
-
-def _refusal(what: str) -> Unreadable:
-    return Unreadable(f"The series {what}.", _REMEDY)

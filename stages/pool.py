@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import connection
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from typing import Any
 from audit.errors import Fault, KetteError, Transient
 from stages.artifact import Digest
 from stages.params import Numerics
+from stages.parent import end_with_parent
 from stages.stage import Json, MergeContext, RunContext, Stage, Unit
 from stages.store import DISK_ERRORS, Entry, Store, disk_fault
 
@@ -183,14 +183,7 @@ def _begin(variables: Mapping[str, str], progress: Queue[tuple[str, float] | Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator ends its workers
     progress.cancel_join_thread()
     _PROGRESS = progress
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def work(job: Job) -> Entry:

@@ -77,13 +77,13 @@ def join_tables(path: Path, parts: Sequence[Path], columns: Mapping[str, str]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, schema, **_OPTIONS) as writer:
         waiting: list[Any] = []
-        for part in parts:
-            waiting.append(pq.ParquetFile(part).read().cast(schema))
-            if sum(table.num_rows for table in waiting) >= _GROUP:
+        for number, part in enumerate(parts, start=1):
+            # One thread: with several, each keeps memory of its own.
+            waiting.append(pq.ParquetFile(part).read(use_threads=False).cast(schema))
+            if number == len(parts) or sum(table.num_rows for table in waiting) >= _GROUP:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting = []
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+                pa.default_memory_pool().release_unused()
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ instance is looked up (`raw_memo.py`). An own output passes byte for byte (`own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
@@ -60,7 +61,7 @@ _BODY: Final = ("BodyPartExamined", "StudyDescription", "SeriesDescription", "Pr
 _FACTS: Final = (*_TEXTS, *_BODY, "ReferencedSeriesSequence", *KEYWORDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """An instance to take in, by its new UIDs."""
 
@@ -73,7 +74,7 @@ class Item:
     """Whether it is this project's own output, which passes as it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Converted:
     """A pseudonymized instance; nothing in it is an identity."""
 
@@ -102,7 +103,10 @@ class Converted:
 
 
 class Converter:
-    """Converts one subject's instances, one after the other; a context manager."""
+    """Converts one subject's instances, one after the other; a context manager.
+
+    While it is open, no library quotes a value (`quiet`).
+    """
 
     def __init__(self, rules: Rules, limits: Limits, pixels: PixelParams | None = None) -> None:
         self._rules = rules
@@ -111,15 +115,18 @@ class Converter:
         self._memo = Memo()
         self._decoder = Decoder()
         self._looker = Looker()
+        self._open = ExitStack()
         self.with_text: set[str] = set()
         """Series with an instance in which text was found and not blanked."""
 
     def __enter__(self) -> Self:
+        self._open.enter_context(quiet())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._decoder.close()
-        self._looker.close()
+        with self._open:
+            self._decoder.close()
+            self._looker.close()
 
     def convert(self, item: Item, data: Buffer) -> Converted:
         """Check, pseudonymize and write an instance anew.
@@ -127,16 +134,15 @@ class Converter:
         Raises:
             Quarantined: it is damaged or not what it was when its header was read.
         """
-        with quiet():
-            try:
-                file = open_file(data, self._limits)
-                return self._own(item, data, file) if item.own else self._convert(item, file)
-            except Quarantined as error:
-                if error.reason is Reason.TEXT:
-                    self.with_text.add(item.series)
-                raise
-            except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
-                raise Quarantined(Reason.CORRUPT) from None
+        try:
+            file = open_file(data, self._limits)
+            return self._own(item, data, file) if item.own else self._convert(item, file)
+        except Quarantined as error:
+            if error.reason is Reason.TEXT:
+                self.with_text.add(item.series)
+            raise
+        except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
+            raise Quarantined(Reason.CORRUPT) from None
 
     def _convert(self, item: Item, file: RawFile) -> Converted:
         if item.kind == DOCUMENT:

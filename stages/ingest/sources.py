@@ -19,7 +19,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
@@ -127,7 +127,7 @@ def _large(path: Path, role: Role | None, limits: Limits) -> Iterator[Found]:
         yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
 
 
-def _plain(path: Path) -> FileIO:
+def _plain(path: str | Path) -> FileIO:
     """Open a plain file; what became anything else since it was found is never waited for.
 
     Raises:
@@ -151,7 +151,8 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
         for handle, sha256 in handles:
             try:
                 if handle.member is None:
-                    data = Path(handle.path).read_bytes()
+                    with _plain(handle.path) as file:
+                        data = file.read()
                 else:
                     if handle.path not in archives:
                         archives[handle.path] = archive = _open(handle.path, limits)
@@ -226,8 +227,14 @@ def _files(sources: Sequence[Path], limits: Limits) -> Iterator[tuple[Path, Role
             known = roles(Path(folder), files)
             for name in sorted(files):
                 path = Path(folder, name)
-                if path.is_file() and not path.is_symlink():
+                if _is_plain(path):
                     yield path, known.get(name)
+
+
+def _is_plain(path: Path) -> bool:
+    with suppress(OSError):  # it vanished since the folder was listed
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
 
 
 def digest(*pieces: Buffer) -> Digest:

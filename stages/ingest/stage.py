@@ -105,6 +105,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     """
     from stages.ingest.codes import codes_of
     from stages.ingest.instance import Item
+    from stages.ingest.packed import unpacked
     from stages.ingest.rules import Rules
     from stages.ingest.sources import Handle
     from stages.ingest.subject import Taken, take_in
@@ -125,7 +126,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     )
     items = [
         Item(kind, series, sop, sha256, Handle(path, member), own)
-        for path, member, sha256, kind, series, sop, own in unit.private["members"]
+        for path, member, sha256, kind, series, sop, own in unpacked(unit.private["members"])
     ]
     taken = Taken()
     for taken in take_in(
@@ -208,6 +209,7 @@ def _unit(
     new: Callable[[str], str],
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
+    from stages.ingest.packed import packed
     from stages.ingest.tables import classes
 
     uid_key = keys.derive(secrets.domain_key, "uid")
@@ -222,18 +224,18 @@ def _unit(
             "subject_key": keys.fingerprint(subject.secret),
         },
         private={
-            "members": [
+            "members": packed(
                 [
                     member.handle.path,
                     member.handle.member,
                     member.sha256,
-                    classes()[member.header.sop_class].kind,
-                    member.header.series if member.own else new(member.header.series),
-                    member.header.sop if member.own else new(member.header.sop),
+                    classes()[member.origin.sop_class].kind,
+                    member.origin.series if member.own else new(member.origin.series),
+                    member.sop if member.own else new(member.sop),
                     member.own,
                 ]
                 for member in members
-            ],
+            ),
             "secrets": {
                 "uid_key": uid_key.hex(),
                 "reader_key": keys.derive(secrets.domain_key, "reader").hex(),

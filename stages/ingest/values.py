@@ -211,4 +211,4 @@ def _day(text: str, days: int) -> str | None:
         moved = date(int(match[1]), int(match[2]), int(match[3])) + timedelta(days=days)
     except (ValueError, OverflowError):
         return None
-    return moved.strftime("%Y%m%d") if moved.year >= 1000 else None
+    return moved.isoformat().replace("-", "") if moved.year >= 1000 else None

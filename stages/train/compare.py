@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from audit.canonical import canonical_json
 from audit.errors import Refused, Unreadable
 from stages.cohort import Case, Sample, load_case, read_cases
-from stages.network import build, save
+from stages.network import build, pinned, save
 from stages.stage import Outcome
 from stages.table import write_table
 from stages.train.data import Data
@@ -108,6 +109,16 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: S
         findings["variants"][name] = trained.result
         seconds[name] = clock.lap()
     return Outcome(findings=findings, measured={"seconds": seconds})
+
+
+def follow_variants(tree: Path, params: Parameters, setting: Setting) -> None:
+    """Do what `run_variants` does where another process leads; nothing is kept (PAR-3)."""
+    with tempfile.TemporaryDirectory() as folder, pinned(params.numerics):
+        run_variants(tree, params, Path(folder), _silent, replace(setting, leads=False))
+
+
+def _silent(_text: str, _fraction: float) -> None:
+    """Say nothing."""
 
 
 def _data(samples: Sequence[Sample], params: Parameters) -> Data:

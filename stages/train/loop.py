@@ -100,7 +100,7 @@ class Training:
         parts = [[named[name] for name in group.names] for group in self._groups]
         self._trained = [parameter for part in [*parts, own] for parameter in part]
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            [{"params": part} for part in [*parts, own] if part],
+            [{"params": part} for part in [*parts, own] if part] or [{"params": []}],
             lr=course.learning_rate,
             weight_decay=course.weight_decay,
             fused=True,
@@ -229,9 +229,13 @@ class Training:
         if self._average is not None:
             self._average.load_state_dict(parts["average"])
         kept: dict[int, State] = {}
+        learning = [p for group in self._optimizer.param_groups for p in group["params"]]
         for name, value in parts.get("optimizer", {}).items():
             index, _, rest = name.partition(".")
-            kept.setdefault(int(index), {})[rest] = value
+            like = learning[int(index)]
+            # Fused steps need a parameter and its moments in one memory format.
+            moment = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            kept.setdefault(int(index), {})[rest] = moment
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
 

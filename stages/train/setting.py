@@ -23,3 +23,5 @@ class Setting:
     """Folder that survives a kill: a training that is begun again goes on from what lies there."""
     logs: Path | None = None
     """Folder for TensorBoard."""
+    leads: bool = True
+    """Of several processes at one training, whether this one saves and tells."""

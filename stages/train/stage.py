@@ -42,13 +42,20 @@ def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
 
     Writes `<variant>/model.safetensors`, `history.parquet`, `result.json`; `preprocessing.parquet`.
     """
+    from functools import partial
+
     from stages.network import pinned
-    from stages.train.compare import run_variants
+    from stages.train.compare import follow_variants, run_variants
+    from stages.train.parallel import group
     from stages.train.setting import Setting
 
     setting = Setting(workers=ctx.loader_workers, scratch=ctx.scratch, logs=ctx.logs)
-    with pinned(ctx.params.numerics):
-        return run_variants(ctx.trees[COHORT], ctx.params, ctx.out, ctx.say, setting)
+    cohort, numerics = ctx.trees[COHORT], ctx.params.numerics
+    with (
+        group(numerics, partial(follow_variants, cohort, ctx.params, setting)),
+        pinned(numerics),
+    ):
+        return run_variants(cohort, ctx.params, ctx.out, ctx.say, setting)
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:

@@ -121,7 +121,7 @@ class _Run:
             module,
             objective_of(way, module, data, params),
             Course.of(f"variant {trial.name}", trial.epochs, trial.seed, train, params.numerics),
-            groups(module, way, head, shape) if self.epochs else [],
+            groups(module, way, head, shape),
             noise,
         )
 
@@ -137,7 +137,8 @@ class _Run:
             self.training.restore(
                 {name: t for name, t in tensors.items() if not name.startswith("best.")}
             )
-        patience, log = self.params.train.patience, Log(setting.logs, self.trial.name)
+        logs = setting.logs if setting.leads else None
+        patience, log = self.params.train.patience, Log(logs, self.trial.name)
         if not self.epochs and not best.weights:
             best.look(self._made(), 0, self.data, self.params)
 
@@ -153,7 +154,7 @@ class _Run:
                 log.epoch(rows[-1])
                 setting.say(epoch.number, epoch.loss)
                 last = epoch.number == self.epochs or bool(patience and best.waited >= patience)
-                if place is not None:
+                if place is not None and setting.leads:
                     tensors = self.training.state() | best.tensors()
                     checkpoint.save(tensors, {"rows": rows, "best": best.facts()}, now=last)
                 if last:

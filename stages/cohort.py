@@ -2,8 +2,8 @@
 
 Rules:
 
-- COH-1  Cases come in the order of subject and series; excluded subjects and series of another
-         modality than the task's are none.
+- COH-1  Cases come in the order of subject and series; excluded subjects, series of another
+         modality than the task's and series that ingestion flagged are none.
 - COH-2  A case has a reference only where the cohort holds a consensus for its series.
 """
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stages.params import Task, Volume
 from stages.segmentation import read_labels
 from stages.series import Series, read_series
+from stages.stack import Fit, fit_of
 from stages.table import read_table
 from stages.volume import Prepared, prepare, restore
 
@@ -36,6 +37,8 @@ class Case:
     consensus: Path | None
     label: str | None = None
     """Name of the case's class, one of the task's; None if nobody gave it one."""
+    resample: bool = False
+    """Whether the series becomes a volume by resampling (SER-4)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
         split = splits.get(row["subject"])
         if row["kind"] != "image" or row["modality"] != task.modality or split is None:
             continue
+        fit = fit_of(row)
+        if fit is Fit.FLAGGED:
+            continue
         folder = tree / row["subject"]
         consensus = folder / "consensus" / f"{row['series']}.dcm"
         cases.append(
@@ -73,6 +79,7 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
                 series=row["series"],
                 image=folder / f"{row['series']}.zip",
                 consensus=consensus if consensus.is_file() else None,
+                resample=fit is Fit.RESAMPLE,
             )
         )
     kept = (case for case in cases if case.split != "excluded")
@@ -85,7 +92,7 @@ def load_case(case: Case, task: Task, volume: Volume) -> tuple[Series, Sample]:
     Raises:
         Unreadable: the series is no volume, or the consensus is not its segmentation.
     """
-    series = read_series(case.image)
+    series = read_series(case.image, resample=case.resample)
     assert series.voxels is not None  # noqa: S101 - read with pixels
     prepared = prepare(series.voxels, series.geometry.spacing_mm, volume)
     labels = None if case.consensus is None else read_labels(case.consensus, series, task).map

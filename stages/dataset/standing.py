@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import Unreadable
+from stages.stack import Fit, fit_of
 
 Row = Mapping[str, Any]
 
@@ -53,7 +54,8 @@ def standings(
         images = [row for row in own[subject] if row["kind"] == "image"]
         images = [row for row in images if row["modality"] == modality]
         makers = sorted({(row["manufacturer"] or "").strip() for row in images} - {""})
-        names = frozenset(row["series"] for row in images)
+        fits = {row["series"]: fit_of(row) for row in images}
+        names = frozenset(fits)
         reason = ""
         if not names:
             reason = f"has no {modality} series"
@@ -62,8 +64,12 @@ def standings(
             if annotated:
                 why = "; ".join(sorted(queued[subject])) or "see the tables of the stage annotate"
                 reason = f"annotated, but without consensus: {why}"
-            elif not any(_is_volume(path) for path in archives if path.stem in names):
+            elif not any(
+                _is_volume(path, fits[path.stem]) for path in archives if path.stem in names
+            ):
                 reason = "has no series that is a volume"
+                said = sorted({row.get("geometry_findings") or "" for row in images} - {""})
+                reason += f" ({'; '.join(said)})" if said else ""
         found[subject] = Standing(
             vendor=" + ".join(makers) or "unknown",
             labeled=subject in labeled,
@@ -73,11 +79,13 @@ def standings(
     return found
 
 
-def _is_volume(archive: Path) -> bool:
+def _is_volume(archive: Path, fit: Fit) -> bool:
     from stages.series import read_series
 
+    if fit is Fit.FLAGGED:
+        return False
     try:
-        read_series(archive, pixels=False)
+        read_series(archive, pixels=False, resample=fit is Fit.RESAMPLE)
     except Unreadable:
         return False
     return True

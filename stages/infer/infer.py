@@ -8,7 +8,8 @@ Rules:
 - INF-1  Nothing of a bundle is used before every member's digest is what the manifest says; who
          made the manifest is `kette verify`'s question.
 - INF-2  A study is answered if exactly one of its series is suitable: of the task's modality, one
-         evenly spaced volume, within the bundle's limits. None is refused; several are refused too,
+         evenly spaced volume (or resampled to one, where the network learned from such), within the
+         bundle's limits. None is refused; several are refused too,
          since a guess between them would look like an answer.
 - INF-3  A refusal says which figure and which limit, and shows no identifier.
 - INF-4  What computes is what `optimize` proved equal: same runtime, precision, threads, volumes.

@@ -54,7 +54,7 @@ class Survey:
     duplicates: int = 0
     """Files whose very bytes were there already."""
     ignored: int = 0
-    """Media directories (DICOMDIR)."""
+    """Media directories (DICOMDIR), and sidecars and labels that were read with their image."""
     files: int = 0
 
 
@@ -80,6 +80,9 @@ def survey(
     by_instance: dict[bool, dict[str, Member | list[Member]]] = {False: {}, True: {}}
     for file in files:
         result.files += 1
+        if file.part:
+            result.ignored += 1
+            continue
         if file.sha256 in passed_over and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
             result.duplicates += 1
             continue

@@ -23,6 +23,7 @@ from stages.package import monai_bundle, sbom
 from stages.package.params import Parameters
 from stages.package.results import Json, Results
 from stages.series import read_series
+from stages.stack import Fit, fit_of
 
 SBOM = "sbom.cdx.json"
 REPORT = "docs/report.html"
@@ -70,7 +71,7 @@ def config(params: Parameters, results: Results, trees: Mapping[str, Path]) -> B
         channels_out=results.candidate["channels_out"],
         numerics=params.numerics,
         models=_targets({target["target"]: target["verdict"] for target in targets}),
-        limits=Limits.seen(_grids(results, trees["dataset/cohort"]), params.package.limits_margin),
+        limits=_limits(results, trees["dataset/cohort"], params.package.limits_margin),
     )
 
 
@@ -141,19 +142,19 @@ def _targets(verdicts: Mapping[Any, str]) -> dict[Target, str]:
     }
 
 
-def _grids(
-    results: Results, cohort: Path
-) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
-    """Shape and spacing of every image series that the network learned from."""
+def _limits(results: Results, cohort: Path, margin: float) -> Limits:
+    """The limits by every image series that the network learned from (BUN-3)."""
     learned = {row["subject"] for row in results.splits if row["split"] == "train"}
-    grids = []
+    grids, fits = [], set()
     for row in results.series:
         path = cohort / row["subject"] / f"{row['series']}.zip"
         consensus = cohort / row["subject"] / "consensus" / f"{row['series']}.dcm"
         if row["kind"] == "image" and row["subject"] in learned and consensus.is_file():
-            geometry = read_series(path, pixels=False).geometry
+            fits.add(fit_of(row))
+            resample = fit_of(row) is Fit.RESAMPLE
+            geometry = read_series(path, pixels=False, resample=resample).geometry
             grids.append((geometry.shape, geometry.spacing_mm))
-    return grids
+    return Limits.seen(grids, margin, resampled=Fit.RESAMPLE in fits)
 
 
 def _readme(params: Parameters, bundle: BundleConfig, dice: Mapping[str, float | None]) -> bytes:

@@ -90,8 +90,34 @@ RULES = Rules(
     depth=LIMITS.depth,
 )
 IMAGES = [encoded(ct(index, series="5"), implicit=bool(index % 2)) for index in range(4)]
-_FRAMED = Converter(RULES, LIMITS)
-_KEPT = Converter(RULES, LIMITS)
+
+
+class _Blanker(Looker):
+    """What the child of the pixels does, without it: there is text in one place."""
+
+    def look(self, layout: Layout, data: Buffer, *, blank: bool) -> Seen:
+        """Decode, show, blank and encode."""
+        try:
+            frames, photometric = pixels_codec.read(layout, bytes(data))
+        except Exception:  # noqa: BLE001 - as the child: whatever fails, it was not looked at
+            raise Quarantined(Reason.UNSEEN) from None
+        for _ in pixels_frames.views(frames, photometric):
+            pass
+        if not blank:
+            return Seen(0, photometric, "", b"")
+        boxes = [Box(1, 1, 3, 3)]
+        blanked = pixels_frames.blank(frames, boxes, photometric)
+        syntax, value = pixels_codec.write(layout, blanked, photometric)
+        return Seen(len(boxes), photometric, syntax, value)
+
+
+def _converter() -> Converter:
+    made = Converter(RULES, LIMITS)
+    made._looker = _Blanker()
+    return made
+
+
+_FRAMED, _KEPT = _converter(), _converter()
 
 
 def image(data: bytes) -> None:
@@ -103,7 +129,7 @@ def image(data: bytes) -> None:
         header = identifiers[0].identify(data)
         if identifiers[1].identify(data) != header:
             raise AssertionError("whose instance it is depends on what came before")
-        _check(header, IMAGE, data, (Converter(RULES, LIMITS), _FRAMED))
+        _check(header, IMAGE, data, (_converter(), _FRAMED))
 
 
 def instance(data: bytes) -> None:
@@ -144,25 +170,6 @@ def _secrets(header: Header) -> list[bytes]:
     uids = [header.sop, header.series, header.study]
     own = [PATIENT.encode()] if header.patient_id == PATIENT else []
     return [ROOT.encode(), *own, *(uid.encode() for uid in uids if len(uid) > len(ROOT) // 2)]
-
-
-class _Blanker(Looker):
-    """What the child of the pixels does, without it: there is text in one place."""
-
-    def look(self, layout: Layout, data: Buffer, *, blank: bool) -> Seen:
-        """Decode, show, blank and encode."""
-        try:
-            frames, photometric = pixels_codec.read(layout, bytes(data))
-        except Exception:  # noqa: BLE001 - as the child: whatever fails, it was not looked at
-            raise Quarantined(Reason.UNSEEN) from None
-        for _ in pixels_frames.views(frames, photometric):
-            pass
-        if not blank:
-            return Seen(0, photometric, "", b"")
-        boxes = [Box(1, 1, 3, 3)]
-        blanked = pixels_frames.blank(frames, boxes, photometric)
-        syntax, value = pixels_codec.write(layout, blanked, photometric)
-        return Seen(len(boxes), photometric, syntax, value)
 
 
 def medium(data: bytes) -> None:
@@ -347,7 +354,6 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds()):
             (folder / f"seed{number}").write_bytes(seed)
-    _KEPT._looker = _Blanker()
     for seed in IMAGES:
         with quiet(), suppress(Quarantined):
             header = Identifier(LIMITS).identify(seed)

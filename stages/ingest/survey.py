@@ -86,7 +86,8 @@ def survey(
     by_instance: dict[bool, dict[str, Member | list[Member]]] = {False: {}, True: {}}
     for file in files:
         result.files += 1
-        if not file.part and file.sha256 in passed_over and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
+        opened = file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE)
+        if opened and not file.part and file.sha256 in passed_over:
             result.duplicates += 1
             continue
         try:

@@ -2,8 +2,8 @@
 
 Rules:
 
-- COH-1  Cases come in the order of subject and series; excluded subjects and series of another
-         modality than the task's are none.
+- COH-1  Cases come in the order of subject and series; excluded subjects, series of another
+         modality than the task's and series that ingestion flagged are none.
 - COH-2  A case has a reference only where the cohort holds a consensus for its series, and a class
          only where it holds one for the case.
 - COH-3  Where the task has classes and no structures, each instance of a series of pictures of the
@@ -23,6 +23,7 @@ from stages.params import Task, Volume
 from stages.picture import read_picture
 from stages.segmentation import read_labels
 from stages.series import Series, read_series
+from stages.stack import Fit, fit_of
 from stages.table import read_table
 from stages.volume import Prepared, prepare, restore
 
@@ -41,6 +42,8 @@ class Case:
     consensus: Path | None
     label: str | None = None
     """Name of the case's class, one of the task's; None if nobody gave it one."""
+    resample: bool = False
+    """Whether the series becomes a volume by resampling (SER-4)."""
     sop: str = ""
     """The instance, for a picture; empty for a volume."""
 
@@ -74,6 +77,9 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
             continue
         if split is None or split["split"] == "excluded":
             continue
+        fit = fit_of(row)
+        if fit is Fit.FLAGGED:
+            continue
         folder = tree / row["subject"]
         consensus = folder / "consensus" / f"{series}.dcm"
         cases += [
@@ -85,6 +91,7 @@ def read_cases(tree: Path, task: Task) -> tuple[Case, ...]:
                 image=folder / f"{series}.zip",
                 consensus=consensus if consensus.is_file() else None,
                 label=classes.get((series, sop)),
+                resample=fit is Fit.RESAMPLE,
                 sop=sop,
             )
             for sop in (instances.get(series, ()) if row["kind"] == "picture" else ("",))
@@ -115,7 +122,7 @@ def load_case(case: Case, task: Task, volume: Volume) -> tuple[Series | None, Sa
     if case.sop:
         picture = read_picture(case.image, case.sop)
         return None, Sample(case, prepare(picture.pixels, picture.spacing_mm, volume), None)
-    series = read_series(case.image)
+    series = read_series(case.image, resample=case.resample)
     assert series.voxels is not None  # noqa: S101 - read with pixels
     prepared = prepare(series.voxels, series.geometry.spacing_mm, volume)
     labels = None

@@ -23,7 +23,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from stages.pretrained_limits import Limits
-from stages.pretrained_scan import Scanned, Storage, refused, scan
+from stages.pretrained_scan import Scanned, scan
+from stages.pretrained_values import Storage, refused
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _VERSION: Final = 1001

@@ -29,7 +29,7 @@ from stages.artifact import Digest
 from stages.boxed import close_in, lock_down, more_seconds
 from stages.pretrained_archive import Opened, open_container
 from stages.pretrained_limits import Limits
-from stages.pretrained_scan import ITEM_BYTES, View, refused
+from stages.pretrained_values import ITEM_BYTES, View, refused
 
 if TYPE_CHECKING:
     import torch

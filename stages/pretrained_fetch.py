@@ -21,7 +21,8 @@ from stages.artifact import Digest, digest_file
 from stages.pretrained_download import download
 from stages.pretrained_license import require_license
 from stages.pretrained_limits import Limits
-from stages.pretrained_params import PretrainedSource, ProjectFile, Weights, place_of
+from stages.pretrained_params import PretrainedSource, Weights
+from stages.pretrained_place import ProjectFile, place_of
 
 if TYPE_CHECKING:
     import requests

@@ -26,7 +26,7 @@ from stages.box import start
 from stages.boxed import BROKE_OUT
 from stages.pretrained_limits import Limits
 from stages.pretrained_params import PretrainedSource
-from stages.pretrained_scan import refused
+from stages.pretrained_values import refused
 
 _REPORT: Final = 32 * 2**20
 """Bytes of a child's report."""

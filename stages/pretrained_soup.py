@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from stages.pretrained_params import PretrainedSource, Remote, place_of
+from stages.pretrained_params import PretrainedSource
+from stages.pretrained_place import Remote, place_of
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component

@@ -15,6 +15,7 @@ from stages.annotate.decision import Decision, Evidence, decide
 from stages.annotate.params import Parameters
 from stages.segmentation import write_labels
 from stages.series import Series, read_series
+from stages.stack import Fit, fit_of
 from stages.stage import RunContext
 
 Row = dict[str, Any]
@@ -47,7 +48,15 @@ def annotate(
         raise Unreadable("The annotated series is not among the subject's images.", remedy)
     if image["modality"] != task.modality:
         raise Unreadable(f"The annotated series is not {task.modality}.", remedy)
-    series = read_series(tree / f"{image['series']}.zip", pixels=False)
+    fit = fit_of(image)
+    if fit is Fit.FLAGGED:
+        raise Unreadable(
+            f"The annotated series is no volume ({image['geometry_findings']}): flagged by ingest.",
+            "Give the series again as a volume, or choose another policy in `ingest.geometry`.",
+        )
+    series = read_series(
+        tree / f"{image['series']}.zip", pixels=False, resample=fit is Fit.RESAMPLE
+    )
     labels, problems = readings.read_annotations(tree, annotations, series, task)
     agreement = readings.compare(labels, series, task, params.tolerance_mm)
     evidence = Evidence(labels, agreement, problems, series.geometry.spacing_mm)

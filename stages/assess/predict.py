@@ -15,7 +15,7 @@ from audit.errors import Fault, Refused, Unreadable
 from stages.assess.class_verdict import PREDICTIONS
 from stages.assess.lesions import CANDIDATES, SCANS, candidates_of
 from stages.assess.params import Parameters
-from stages.channels import channels_count, to_labels
+from stages.channels import channels_count
 from stages.classify import Answer, classify
 from stages.cohort import Sample, labeled_cases, load_case, read_cases
 from stages.network import answerer, build, load, predictor, weights_sha256
@@ -25,7 +25,8 @@ from stages.segmentation_writer import write_labels
 from stages.series import Series
 from stages.stage import Outcome
 from stages.table import write_table
-from stages.volume import restore, sliding_window
+from stages.volume import restore
+from stages.windows import predict_labels
 
 SCORES = {
     "subject": "string",
@@ -154,9 +155,9 @@ def _assess(  # noqa: PLR0917 - a case, its network and where to
     """Predict one series, write the segmentation, yield a row a structure."""
     case = sample.case
     assert sample.labels is not None  # noqa: S101 - asked of cases with a consensus alone
-    channels = channels_count(params.task)
-    scores = sliding_window(predictor(module), sample.prepared.array, params.volume, channels)
-    labels = restore(to_labels(scores, params.task), sample.prepared)
+    array = sample.prepared.array
+    found = predict_labels(predictor(module), array, params.volume, params.task)
+    labels = restore(found, sample.prepared)
     weights = description["weights_sha256"]
     write_labels(
         out / "predictions" / case.subject / f"{case.series}.dcm",

@@ -9,6 +9,7 @@ from typing import Any
 
 from audit.errors import Unreadable
 from stages.params import Task
+from stages.stack import Fit, fit_of
 
 Row = Mapping[str, Any]
 
@@ -62,6 +63,7 @@ def standings(
         images = [row for row in images if row["modality"] == task.modality]
         makers = sorted({(row["manufacturer"] or "").strip() for row in images} - {""})
         kinds = {row["series"]: row["kind"] for row in images}
+        fits = {row["series"]: fit_of(row) for row in images}
         given = told.get(subject, set())
         labeled = subject in consensus or bool(given - {""})
         reason = ""
@@ -72,9 +74,15 @@ def standings(
             if annotated or given:
                 why = "; ".join(sorted(queued[subject])) or "see the tables of the stage annotate"
                 reason = f"annotated, but without consensus: {why}"
-            elif not any(_opens(path, kinds[path.stem]) for path in archives if path.stem in kinds):
+            elif not any(
+                _opens(path, kinds[path.stem], fits[path.stem])
+                for path in archives
+                if path.stem in kinds
+            ):
                 reason = "has no series that is a volume"
                 reason += " or holds a picture" if "picture" in kinds.values() else ""
+                said = sorted({row.get("geometry_findings") or "" for row in images} - {""})
+                reason += f" ({'; '.join(said)})" if said else ""
         found[subject] = Standing(
             vendor=" + ".join(makers) or "unknown",
             labeled=labeled,
@@ -85,15 +93,17 @@ def standings(
     return found
 
 
-def _opens(archive: Path, kind: str) -> bool:
+def _opens(archive: Path, kind: str, fit: Fit) -> bool:
     """Whether a series is a volume, or a picture of it can be read."""
     from stages.picture import has_picture
     from stages.series import read_series
 
     if kind == "picture":
         return has_picture(archive)
+    if fit is Fit.FLAGGED:
+        return False
     try:
-        read_series(archive, pixels=False)
+        read_series(archive, pixels=False, resample=fit is Fit.RESAMPLE)
     except Unreadable:
         return False
     return True

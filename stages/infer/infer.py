@@ -8,7 +8,8 @@ Rules:
 - INF-1  Nothing of a bundle is used before every member's digest is what the manifest says; who
          made the manifest is `kette verify`'s question.
 - INF-2  A study is answered if exactly one of its series is suitable: of the task's modality, one
-         evenly spaced volume, within the bundle's limits. None is refused; several are refused too,
+         evenly spaced volume (or resampled to one, where the network learned from such), within the
+         bundle's limits. None is refused; several are refused too,
          since a guess between them would look like an answer.
 - INF-3  A refusal says which figure and which limit, and shows no identifier.
 - INF-4  What computes is what `optimize` proved equal: same runtime, precision, threads, volumes.
@@ -25,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from stages.infer.findings import Finding
     from stages.infer.release import Release
     from stages.series import Series
+    from stages.volume import Prepared
 
 Writer = Callable[[Path], None]
 
@@ -103,19 +105,21 @@ def _answers(release: Release, target: Target, study: Path, out: Path) -> dict[P
     if config.pictures:
         answer = _classifier(release, target)
         found = [
-            Finding((picture.header,), answer(picture.pixels, picture.spacing_mm))
+            Finding(
+                (picture.header,), answer(_prepared(release, picture.pixels, picture.spacing_mm))
+            )
             for picture in read_pictures(study, config)
         ]
         return {out: _report(found, release, target)}
     series = choose_series(study, config)
+    prepared = _prepared(release, series.voxels, series.geometry.spacing_mm)
+    series = replace(series, voxels=None)  # as long as all that labeling holds of the volume
     writers: dict[Path, Writer] = {}
     if config.task.structures:
-        writers[out] = _segmentation(_segment(release, target, series), series, release, target)
+        labels = _segment(release, target, prepared)
+        writers[out] = _segmentation(labels, series, release, target)
     if config.task.classes:
-        if series.voxels is None:
-            raise TypeError("a series that was read with its pixels has none")
-        answer = _classifier(release, target)
-        finding = Finding(series.headers, answer(series.voxels, series.geometry.spacing_mm))
+        finding = Finding(series.headers, _classifier(release, target)(prepared))
         place = out.with_name(f"{out.stem}.sr.dcm") if writers else out
         writers[place] = _report([finding], release, target)
     return writers
@@ -134,47 +138,40 @@ def _target(release: Release, wanted: str | None) -> Target:
     )
 
 
-def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uint8]:
-    """The label map on the series' own grid (INF-4)."""
-    import numpy as np
+def _prepared(
+    release: Release, voxels: NDArray[np.float32] | None, spacing_mm: tuple[float, float, float]
+) -> Prepared:
+    from stages.volume import prepare
 
-    from stages.channels import to_labels
+    if voxels is None:
+        raise TypeError("a series that was read with its pixels has none")
+    return prepare(voxels, spacing_mm, release.config.volume)
+
+
+def _segment(release: Release, target: Target, prepared: Prepared) -> NDArray[np.uint8]:
+    """The label map on the series' own grid (INF-4)."""
     from stages.runtime import predictor
-    from stages.volume import prepare, restore, sliding_window
+    from stages.volume import restore
+    from stages.windows import predict_labels
 
     config = release.config
-    if series.voxels is None:
-        raise TypeError("a series that was read with its pixels has none")
-    prepared = prepare(series.voxels, series.geometry.spacing_mm, config.volume)
     member = config.models[target]
     predict = predictor(target, member, release.models.__getitem__, config.numerics.threads)
-    scores = sliding_window(predict, prepared.array, config.volume, config.channels_out)
-    if not np.isfinite(scores).all():
-        raise Refused(
-            "The network's answer to this series is not made of numbers.",
-            "Check the series' voxel values and rescale slope.",
-        )
-    return restore(to_labels(scores, config.task), prepared)
+    return restore(predict_labels(predict, prepared.array, config.volume, config.task), prepared)
 
 
-def _classifier(
-    release: Release, target: Target
-) -> Callable[[NDArray[np.float32], tuple[float, float, float]], tuple[float, ...]]:
-    """Voxels and spacing → probabilities of the classes (INF-4)."""
+def _classifier(release: Release, target: Target) -> Callable[[Prepared], tuple[float, ...]]:
+    """A prepared image → probabilities of the classes (INF-4)."""
     import numpy as np
 
     from stages.classify import classify
     from stages.runtime import answerer
-    from stages.volume import prepare
 
     config = release.config
     member = config.models[target]
     answer = answerer(target, member, release.models.__getitem__, config.numerics.threads)
 
-    def probabilities(
-        voxels: NDArray[np.float32], spacing_mm: tuple[float, float, float]
-    ) -> tuple[float, ...]:
-        prepared = prepare(voxels, spacing_mm, config.volume)
+    def probabilities(prepared: Prepared) -> tuple[float, ...]:
         found = classify(answer, prepared.array, config.volume)
         if not np.isfinite(found).all():
             raise Refused(

@@ -41,13 +41,13 @@ def choose_series(study: Path, config: BundleConfig) -> Series:
         Refused: no series, or more than one, is suitable.
         Unreadable: the archive is hostile or damaged.
     """
-    modality = config.task.modality
+    modality, resample = config.task.modality, config.limits.resampled
     with tempfile.TemporaryDirectory(prefix="kette-") as name:
         folders = _sort(study, Path(name), modality)
         suitable, reasons = [], []
         for folder in folders:
             try:
-                geometry = read_series(folder, pixels=False).geometry
+                geometry = read_series(folder, pixels=False, resample=resample).geometry
             except Unreadable as error:
                 reasons.append(error.what)
                 continue
@@ -60,7 +60,7 @@ def choose_series(study: Path, config: BundleConfig) -> Series:
         if not suitable:
             count = f"None of the {len(reasons)} {modality} series of the study is suitable."
             raise Refused(f"{count} {reasons[0]}" if len(reasons) > 1 else reasons[0], _REMEDY)
-        return read_series(suitable[0])
+        return read_series(suitable[0], resample=resample)
 
 
 def read_pictures(study: Path, config: BundleConfig) -> Iterator[Picture]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.ingest.counts import Done
+from stages.ingest.geometry_columns import COLUMNS
 from stages.ingest.params import IngestParams
 from stages.ingest.quarantine import Reason
 from stages.stage import Check, Gate, Json, Verdict
@@ -28,6 +29,7 @@ SERIES = {
     "face_mask_sha256": "string",
     "sex": "string",
     "age_band": "string",
+    **COLUMNS,
 }
 INSTANCES = {
     "subject": "string",

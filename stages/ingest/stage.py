@@ -20,7 +20,8 @@ Rules:
 - ING-7   Pixel bytes are not touched, but where text is found in them: then it is blanked or the
           image is quarantined (`pixels.py`); where an overlay lies in them (`overlay.py`); and
           where faces are taken away (`face_series.py`).
-- ING-8   A series of slices is one volume or quarantined; an annotation refers to one kept series.
+- ING-8   A series of slices is one volume, or what its finding's policy says: quarantined, flagged
+          or to be resampled (`geometry_policy.py`); an annotation refers to one kept series.
 - ING-9   The output states which options were applied, and only those.
 - ING-10  The public demo key serves phantoms alone.
 - ING-11  The stage refuses when no subject is left, or more than the declared share of the files
@@ -28,6 +29,8 @@ Rules:
 - ING-12  No text, name or error of this stage holds a value of a source.
 - ING-13  What the ledger lists as this stage's own output passes byte for byte, under its
           pseudonym; any other's claim to be de-identified counts for nothing (`own.py`).
+- ING-14  A NIfTI image with its sidecar becomes instances and is then treated like any; no text of
+          its header is read (`nifti.py`).
 """
 
 from __future__ import annotations
@@ -139,7 +142,9 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
         for path, member, sha256, kind, series, sop, own in unpacked(unit.private["members"])
     ]
     taken = Taken()
-    for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
+    for taken in take_in(
+        items, rules, params.limits, ctx.out, params.pixels, geometry=params.geometry
+    ):
         done = len(taken.instances) + len(taken.quarantined)
         ctx.say(f"{done} of {len(items)} instances", done / len(items))
     rows = {

@@ -58,7 +58,7 @@ class Survey:
     tables: list[LabelTable] = field(default_factory=list, repr=False)
     """Tables of class labels, sorted by digest."""
     ignored: int = 0
-    """Media directories (DICOMDIR)."""
+    """Media directories (DICOMDIR), and sidecars and labels that were read with their image."""
     files: int = 0
 
 
@@ -86,22 +86,22 @@ def survey(
     by_instance: dict[bool, dict[str, Member | list[Member]]] = {False: {}, True: {}}
     for file in files:
         result.files += 1
-        if file.sha256 in passed_over and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
+        opened = file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE)
+        if opened and not file.part and file.sha256 in passed_over:
             result.duplicates += 1
             continue
         try:
-            if not file.reason and is_table(file.data):
-                table = read_label_table(file.sha256, file.data, classes, limits.label_bytes)
-                result.tables.append(table)
-                passed_over.add(file.sha256)
-                continue
-            header = _header(file, identifier, demo=demo, own=file.sha256 in own)
+            table = _table(file, classes, limits)
+            header = None
+            if table is None and not file.part:
+                header = _header(file, identifier, demo=demo, own=file.sha256 in own)
         except Quarantined as error:
             result.quarantined.append((file.sha256, error.reason))
             passed_over.add(file.sha256)
             continue
         if header is None:
-            result.ignored += 1
+            result.tables += [] if table is None else [table]
+            result.ignored += table is None
             passed_over.add(file.sha256)
             continue
         origin = Origin(
@@ -125,6 +125,13 @@ def survey(
     result.quarantined.sort()
     result.tables.sort(key=lambda table: table.sha256)
     return result
+
+
+def _table(file: Found, classes: Collection[str], limits: Limits) -> LabelTable | None:
+    """The table of class labels that a file is, if it is one."""
+    if file.part or file.reason or not is_table(file.data):
+        return None
+    return read_label_table(file.sha256, file.data, classes, limits.label_bytes)
 
 
 def _gather(by_instance: dict[str, Member | list[Member]], member: Member) -> bool:

@@ -20,7 +20,7 @@ from stages.classify import Answer, classify, softmax
 from stages.overlap import dice
 from stages.params import Task, Volume
 from stages.runtime import Window
-from stages.volume import sliding_window
+from stages.windows import blocks
 
 FINEST = 1e-6
 """Differences below this are written as this."""
@@ -57,10 +57,13 @@ def equality(
     differences, agreements = [], []
     for array in series:
         if task.structures:
-            expected = sliding_window(_grid(reference), array, volume, channels)
-            found = sliding_window(_grid(target), array, volume, channels)
-            differences.append(float(np.abs(softmax(expected) - softmax(found)).max()))
-            before, after = to_labels(expected, task), to_labels(found, task)
+            before, after = (np.empty(array.shape, np.uint8) for _ in range(2))
+            both = (
+                blocks(_grid(answer), array, volume, channels) for answer in (reference, target)
+            )
+            for (where, expected), (_, found) in zip(*both, strict=True):
+                differences.append(float(np.abs(softmax(expected) - softmax(found)).max()))
+                before[where], after[where] = to_labels(expected, task), to_labels(found, task)
             agreements += [dice(before == s.label, after == s.label) for s in task.structures]
         if task.classes:
             one, other = (classify(answer, array, volume) for answer in (reference, target))

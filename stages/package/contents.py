@@ -25,6 +25,7 @@ from stages.package.params import Parameters
 from stages.package.results import Json, Results
 from stages.picture import read_picture
 from stages.series import read_series
+from stages.stack import Fit
 
 SBOM = "sbom.cdx.json"
 REPORT = "docs/report.html"
@@ -72,7 +73,7 @@ def config(params: Parameters, results: Results, trees: Mapping[str, Path]) -> B
         channels_out=results.candidate["channels_out"],
         numerics=params.numerics,
         models=_targets({target["target"]: target["verdict"] for target in targets}),
-        limits=Limits.seen(_grids(params, trees["dataset/cohort"]), params.package.limits_margin),
+        limits=_limits(params, trees["dataset/cohort"]),
     )
 
 
@@ -148,19 +149,19 @@ def _targets(verdicts: Mapping[Any, str]) -> dict[Target, str]:
     }
 
 
-def _grids(
-    params: Parameters, cohort: Path
-) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
-    """Shape and spacing of every series or picture that the network learned from."""
+def _limits(params: Parameters, cohort: Path) -> Limits:
+    """The limits by every series or picture that the network learned from (BUN-3)."""
     grids: list[tuple[tuple[int, ...], tuple[float, float, float]]] = []
+    fits = set()
     for case in labeled_cases(read_cases(cohort, params.task), params.task, "train"):
+        fits.add(Fit.RESAMPLE if case.resample else Fit.VOLUME)
         if case.sop:
             picture = read_picture(case.image, case.sop)
             grids.append((picture.pixels.shape, picture.spacing_mm))
         else:
-            geometry = read_series(case.image, pixels=False).geometry
+            geometry = read_series(case.image, pixels=False, resample=case.resample).geometry
             grids.append((geometry.shape, geometry.spacing_mm))
-    return grids
+    return Limits.seen(grids, params.package.limits_margin, resampled=Fit.RESAMPLE in fits)
 
 
 def _readme(

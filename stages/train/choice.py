@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from audit.canonical import canonical_json
 from stages.channels import channels_count
+from stages.pretrained_findings import license_findings, preprocessing_findings
 from stages.stage import Check, Gate, Verdict
 from stages.stage import Outcome as StageOutcome
 from stages.table import read_table, write_table
@@ -64,7 +66,22 @@ def choose(tree: Path, params: Parameters, out: Path) -> StageOutcome:
         "pretraining_gain": None if gain is None else gain.mean,
         "weights_sha256": results[chosen]["weights_sha256"],
     }
-    return StageOutcome(findings=findings, gate=gate(chosen, scores[chosen], gain, train))
+    checks = (*gate(chosen, scores[chosen], gain, train).checks, *_foreign(params))
+    return StageOutcome(findings=findings, gate=Gate(checks=checks))
+
+
+def _foreign(params: Parameters) -> Iterator[Check]:
+    """How the images differ from those of every source that a variant starts from (TRN-12)."""
+    for name in params.foreign:
+        source = params.weights.sources[name]
+        yield from license_findings(name, source, params.weights.licenses, rule="TRN-12")
+        yield from preprocessing_findings(
+            name,
+            source,
+            params.volume,
+            dims=2 if params.volume.planar else 3,
+            rule="TRN-12",
+        )
 
 
 def gate(chosen: str, score: float, gain: Interval | None, train: TrainParams) -> Gate:

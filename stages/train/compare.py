@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from stages.table import write_table
 from stages.train.cases import part, read_samples, write_preprocessing
 from stages.train.cost import Cost
 from stages.train.data import Data
+from stages.train.foreign import read_foreign
 from stages.train.params import Comparison, Parameters
 from stages.train.pretraining import pretrain
 from stages.train.progress import Progress
@@ -55,11 +56,20 @@ _HISTORY = {
 }
 
 
-def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: Setting) -> Outcome:
+def run_variants(
+    tree: Path,
+    files: Mapping[str, Path],
+    params: Parameters,
+    out: Path,
+    *,
+    say: Say,
+    setting: Setting,
+) -> Outcome:
     """Train everything that `train.variants` and `train.comparison` ask for.
 
     Args:
         tree: the cohort.
+        files: source in `weights` that a variant starts from → its file.
         params: of the stage.
         out: the unit's folder.
         say: progress.
@@ -80,7 +90,7 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: S
     methods = [name for name in SELF_SUPERVISED if any(w.start == name for w in ways.values())]
     comparison = _Comparison(params, data, out, setting, cost)
     comparison.progress = Progress(comparison.epochs(methods), say)
-    starts = comparison.pretrain(methods)
+    starts = read_foreign(files, params, out) | comparison.pretrain(methods)
     finalists = comparison.screen(ways, starts)
     comparison.finals({name: ways[name] for name in finalists}, starts)
     write_table(out / "trials.parquet", comparison.trials, TRIALS)
@@ -97,10 +107,13 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: S
     return Outcome(findings=findings, measured=cost.measured())
 
 
-def follow_variants(tree: Path, params: Parameters, setting: Setting) -> None:
+def follow_variants(
+    tree: Path, files: Mapping[str, Path], params: Parameters, setting: Setting
+) -> None:
     """Do what `run_variants` does where another process leads; nothing is kept (PAR-3)."""
     with tempfile.TemporaryDirectory() as folder, pinned(params.numerics):
-        run_variants(tree, params, Path(folder), _silent, replace(setting, leads=False))
+        followed = replace(setting, leads=False)
+        run_variants(tree, files, params, Path(folder), say=_silent, setting=followed)
 
 
 def _silent(_text: str, _fraction: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from audit.errors import WrongUse
 from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.pretrained_params import Weights
 from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
@@ -134,15 +136,23 @@ class Parameters(Params):
     numerics: Numerics
     volume: Volume
     network: Network
+    weights: Weights = Weights()
     train: TrainParams = TrainParams()
 
-    @model_validator(mode="after")
-    def _starts(self) -> Self:
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of the sources in `weights` that variants start from, sorted.
+
+        Raises:
+            WrongUse: a variant starts from what is neither a method nor such a source.
+        """
         known = {RANDOM, *SELF_SUPERVISED}
-        for name, way in self.train.ways.items():
-            if way.start not in known:
-                raise ValueError(
-                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
-                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+        found = {way.start: name for name, way in self.train.ways.items() if way.start not in known}
+        for start, name in sorted(found.items()):
+            if start not in self.weights.sources:
+                raise WrongUse(
+                    f"Variant {name} starts from {start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor one of `weights.sources`.",
+                    "Declare the weights, or correct `train.pretrained` or the variant's `start`.",
                 )
-        return self
+        return tuple(sorted(found))

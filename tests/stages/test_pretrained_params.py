@@ -15,7 +15,8 @@ from stages.package import sbom
 from stages.params import Volume
 from stages.pretrained_findings import license_findings, preprocessing_findings
 from stages.pretrained_license import permits, require_license
-from stages.pretrained_params import PERMISSIVE, PretrainedSource, Weights, place_of
+from stages.pretrained_params import PERMISSIVE, PretrainedSource, Weights
+from stages.pretrained_place import place_of
 from stages.pretrained_soup import SOUP_HEADS, soup_row
 from stages.stage import Verdict
 

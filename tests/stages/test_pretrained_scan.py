@@ -13,7 +13,8 @@ from helpers_pretrained import gadgets, pickled, saved, text, torch_legacy, torc
 from audit.errors import Refused
 from stages.pretrained_archive import open_container
 from stages.pretrained_limits import Limits
-from stages.pretrained_scan import View, scan
+from stages.pretrained_scan import scan
+from stages.pretrained_values import View
 
 LIMITS = Limits()
 NAMES = sorted(gadgets("x"))

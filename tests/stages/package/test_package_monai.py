@@ -13,7 +13,8 @@ from helpers_package import HOSTILE, parameters, run_stage, series_of, write_tre
 
 from stages.bundle import BundleConfig
 from stages.package.monai_bundle import inference
-from stages.volume import prepare, sliding_window
+from stages.volume import prepare
+from stages.windows import sliding_window
 
 pytestmark = [
     # MONAI and torch warn of their own deprecated calls.

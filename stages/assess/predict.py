@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audit.errors import Fault, Refused, Unreadable
 from stages.assess.params import Parameters
-from stages.channels import channels_count, to_labels
+from stages.channels import channels_count
 from stages.cohort import Case, load_case, read_cases
 from stages.network import build, load, predictor, weights_sha256
 from stages.overlap import dice, hd95_mm, nsd
@@ -21,7 +21,8 @@ from stages.params import Network, Task
 from stages.segmentation_writer import write_labels
 from stages.stage import Outcome
 from stages.table import write_table
-from stages.volume import restore, sliding_window
+from stages.volume import restore
+from stages.windows import predict_labels
 
 SCORES = {
     "subject": "string",
@@ -107,9 +108,9 @@ def _assess(
     """Predict one series, write the segmentation, yield a row a structure."""
     series, sample = load_case(case, params.task, params.volume)
     assert sample.labels is not None  # noqa: S101 - cases have a consensus
-    channels = channels_count(params.task)
-    scores = sliding_window(predictor(module), sample.prepared.array, params.volume, channels)
-    labels = restore(to_labels(scores, params.task), sample.prepared)
+    array = sample.prepared.array
+    found = predict_labels(predictor(module), array, params.volume, params.task)
+    labels = restore(found, sample.prepared)
     weights = description["weights_sha256"]
     write_labels(
         out / "predictions" / case.subject / f"{case.series}.dcm",

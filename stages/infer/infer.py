@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stages.bundle import Target
     from stages.infer.release import Release
     from stages.series import Series
+    from stages.volume import Prepared
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def infer(release: Path, study: Path, out: Path, *, target: str | None = None) -
         opened = open_release(release)
         runtime = _target(opened, target)
         series = choose_series(study, opened.config)
-        _write(out, _segment(opened, runtime, series), series, opened, runtime)
+        prepared = _prepared(opened, series)
+        series = replace(series, voxels=None)  # as long as all that labeling holds of the volume
+        _write(out, _segment(opened, runtime, prepared), series, opened, runtime)
     except (Refused, Unreadable) as error:
         refused = error.diagnostics()
     seconds = round(time.perf_counter() - started, 3)
@@ -96,27 +99,24 @@ def _target(release: Release, wanted: str | None) -> Target:
     )
 
 
-def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uint8]:
-    """The label map on the series' own grid (INF-4)."""
-    import numpy as np
+def _prepared(release: Release, series: Series) -> Prepared:
+    from stages.volume import prepare
 
-    from stages.channels import to_labels
-    from stages.runtime import predictor
-    from stages.volume import prepare, restore, sliding_window
-
-    config = release.config
     if series.voxels is None:
         raise TypeError("a series that was read with its pixels has none")
-    prepared = prepare(series.voxels, series.geometry.spacing_mm, config.volume)
+    return prepare(series.voxels, series.geometry.spacing_mm, release.config.volume)
+
+
+def _segment(release: Release, target: Target, prepared: Prepared) -> NDArray[np.uint8]:
+    """The label map on the series' own grid (INF-4)."""
+    from stages.runtime import predictor
+    from stages.volume import restore
+    from stages.windows import predict_labels
+
+    config = release.config
     member = config.models[target]
     predict = predictor(target, member, release.models.__getitem__, config.numerics.threads)
-    scores = sliding_window(predict, prepared.array, config.volume, config.channels_out)
-    if not np.isfinite(scores).all():
-        raise Refused(
-            "The network's answer to this series is not made of numbers.",
-            "Check the series' voxel values and rescale slope.",
-        )
-    return restore(to_labels(scores, config.task), prepared)
+    return restore(predict_labels(predict, prepared.array, config.volume, config.task), prepared)
 
 
 def _write(

@@ -19,7 +19,7 @@ from stages.channels import channels_count, to_labels
 from stages.overlap import dice
 from stages.params import Task, Volume
 from stages.runtime import Predict, Window
-from stages.volume import sliding_window
+from stages.windows import blocks
 
 FINEST = 1e-6
 """Differences below this are written as this."""
@@ -55,10 +55,11 @@ def equality(
     channels = channels_count(task)
     differences, agreements = [], []
     for array in series:
-        expected = sliding_window(reference, array, volume, channels)
-        found = sliding_window(target, array, volume, channels)
-        differences.append(float(np.abs(_softmax(expected) - _softmax(found)).max()))
-        before, after = to_labels(expected, task), to_labels(found, task)
+        before, after = (np.empty(array.shape, np.uint8) for _ in range(2))
+        both = (blocks(predict, array, volume, channels) for predict in (reference, target))
+        for (where, expected), (_, found) in zip(*both, strict=True):
+            differences.append(float(np.abs(_softmax(expected) - _softmax(found)).max()))
+            before[where], after[where] = to_labels(expected, task), to_labels(found, task)
         agreements += [dice(before == item.label, after == item.label) for item in task.structures]
     worst = float(np.max(differences))  # unlike `max`, hands a NaN on
     if not math.isfinite(worst):

@@ -110,6 +110,7 @@ def whole(
             params.project.epoch,
             digests(made),
             sbom.closure(extras),
+            weights=params.weights.sources,
         ),
     }
     return members | {MANIFEST: canonical_json(manifest(members).model_dump(mode="json"))}

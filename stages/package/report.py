@@ -15,6 +15,7 @@ from stages.package.params import Parameters
 from stages.package.report_cohort import agreement, cohort
 from stages.package.report_model import interval, targets, test, variants
 from stages.package.results import Results
+from stages.pretrained_soup import SOUP_HEADS, soup_row
 
 _MADE = (
     "This release was made by Kette from the trees below; each is named by the SHA-256 of its "
@@ -125,6 +126,11 @@ def _provenance(
         tables=(
             table("Inputs", digests, {"name": "Tree", "digest": "SHA-256 of the manifest"}),
             table("Models", members, {"name": "Member of the archive", "digest": "SHA-256"}),
+            *(
+                (table("Pre-trained weights (SOUP)", soup, SOUP_HEADS),)
+                if (soup := [soup_row(*pair) for pair in sorted(params.weights.sources.items())])
+                else ()
+            ),
             *(
                 (table("Measured", spent, {"stage": "Stage", "what": "What", "value": "Value"}),)
                 if spent

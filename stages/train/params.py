@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from audit.errors import WrongUse
 from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.pretrained_params import Weights
 from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
@@ -36,6 +38,27 @@ class Pretraining(Params):
     """Share of the patch's blocks that are hidden."""
     mask_block: Annotated[int, Field(ge=1)] = 8
     """Side of a block, in voxels."""
+
+
+class Comparison(Params):
+    """How sure the comparison is to be, and how cheap: declared before, like the margin."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings of each finalist, with `numerics.seed` and the numbers after it; the first seed's
+    network is the candidate."""
+    label_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Learning curves: finalists are also trained with the labels of so many subjects."""
+    screening_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Successive halving: all variants are trained for the first number of epochs, the better ones
+    for the next; those that are left for `train.epochs`. None: all are finalists."""
+    screening_keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the variants that goes on from each screening, rounded up."""
+    rule: Literal["mean", "interval"] = "mean"
+    """Within the margin is a variant whose mean score is, or the lower end of whose difference to
+    the best."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples, of validation subjects and seeds."""
 
 
 class TrainParams(Params):
@@ -71,6 +94,7 @@ class TrainParams(Params):
     """Epochs between validations; the last epoch is always validated."""
     pretraining: Pretraining = Pretraining()
     augmentation: Augmentation = Augmentation()
+    comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
     variant within it is chosen."""
@@ -112,15 +136,23 @@ class Parameters(Params):
     numerics: Numerics
     volume: Volume
     network: Network
+    weights: Weights = Weights()
     train: TrainParams = TrainParams()
 
-    @model_validator(mode="after")
-    def _starts(self) -> Self:
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of the sources in `weights` that variants start from, sorted.
+
+        Raises:
+            WrongUse: a variant starts from what is neither a method nor such a source.
+        """
         known = {RANDOM, *SELF_SUPERVISED}
-        for name, way in self.train.ways.items():
-            if way.start not in known:
-                raise ValueError(
-                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
-                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+        found = {way.start: name for name, way in self.train.ways.items() if way.start not in known}
+        for start, name in sorted(found.items()):
+            if start not in self.weights.sources:
+                raise WrongUse(
+                    f"Variant {name} starts from {start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor one of `weights.sources`.",
+                    "Declare the weights, or correct `train.pretrained` or the variant's `start`.",
                 )
-        return self
+        return tuple(sorted(found))

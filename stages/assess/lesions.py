@@ -14,7 +14,7 @@ from stages.classify import Answer, softmax
 from stages.cohort import Sample
 from stages.detection import RATES, Candidate, Scan, detect, froc
 from stages.stage import Check, Verdict
-from stages.volume import sliding_window
+from stages.windows import blocks
 
 Row = dict[str, Any]
 SCANS = {"subject": "string", "series": "string", "lesions": "int64"}
@@ -52,11 +52,12 @@ def candidates_of(
 
     names = [structure.name for structure in params.task.structures]
     place = names.index(wanted.structure)
-    scores = sliding_window(
-        predict, sample.prepared.array, params.volume, channels_count(params.task)
-    )
+    array = sample.prepared.array
+    probability = np.zeros(array.shape, np.float32)
+    for where, scores in blocks(predict, array, params.volume, channels_count(params.task)):
+        probability[where] = softmax(scores)[1 + place]
     lesions, found = detect(
-        softmax(scores)[1 + place],
+        probability,
         reference == params.task.structures[place].label,
         threshold=wanted.threshold,
         min_voxels=wanted.min_voxels,

@@ -17,6 +17,8 @@ class Augmentation(Params):
 
     rotation_deg: Annotated[float, Field(ge=0, le=45)] = 10.0
     """Largest rotation within the plane of a slice, either way."""
+    tilt_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    """Largest rotation out of that plane, about rows and about columns, either way."""
     scale: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Largest relative change of size."""
     shift_voxels: Annotated[int, Field(ge=0)] = 4
@@ -25,6 +27,9 @@ class Augmentation(Params):
     """Largest relative change of contrast, and largest offset in units of the prepared volume."""
     noise: Annotated[float, Field(ge=0)] = 0.05
     """Largest standard deviation of added Gaussian noise, in units of the prepared volume."""
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest logarithm, either way, of the power to which intensities above the volume's minimum
+    are raised."""
     mirror: tuple[Literal["slices", "rows", "columns"], ...] = ()
     """Axes along which a patch may be mirrored. Anatomy is rarely symmetric: none by default."""
 
@@ -79,12 +84,22 @@ class TrainParams(Params):
     null: one of each series."""
     batch: Annotated[int, Field(ge=1)] = 2
     learning_rate: Annotated[float, Field(gt=0)] = 0.004
-    """Of AdamW at the first epoch; falls to zero by a polynomial of degree 0.9."""
+    """Of AdamW at its highest, the first epoch unless there is a warm-up."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the epochs over which the learning rate rises to it, in equal steps."""
+    decay: Literal["polynomial", "cosine"] = "polynomial"
+    """How the learning rate then falls to zero: by a polynomial of degree 0.9, or half a wave."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the moving average of the weights (EMA) that is validated and kept; null: none."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without a better score after which a training stops; null: never."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """A structure's voxels weigh in the cross-entropy by their share of all, to minus this power,
+    lest a small one is not learned at all; 0: all alike."""
+    balance_until: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the epochs over which the weights of voxels and classes fade to 1 and stay there,
+    since what weighs more is outlined too large in the end; null: they do not change."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Share of patches that are centered on a structure, each structure alike; matters where a
     volume is larger than the patch."""

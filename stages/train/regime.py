@@ -17,6 +17,6 @@ def objective_of(
     """The objective of a way, for a network as it starts."""
     channels = channels_count(params.task) if params.task.structures else 0
     return Supervised(
-        voxel_weights(data.labeled, channels),
+        voxel_weights(data.labeled, channels, params.train.balance),
         class_weights(data.labeled, len(params.task.classes)),
     )

@@ -119,9 +119,10 @@ class Training:
 
     @property
     def result(self) -> torch.nn.Module:
-        """The network that is validated and kept: the average if there is one."""
-        if self._average is None:
-            return self.module
+        """The network that is validated and kept: the objective's, or the average if there is."""
+        own: torch.nn.Module = self.objective.result(self.module)
+        if self._average is None or own is not self.module:
+            return own
         averaged: torch.nn.Module = self._average.module
         return averaged
 

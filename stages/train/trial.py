@@ -15,7 +15,7 @@ from stages.train.data import Data
 from stages.train.loop import Course, Training
 from stages.train.params import Parameters
 from stages.train.rates import choose_trained, groups
-from stages.train.regime import objective_of
+from stages.train.regime import beside, objective_of
 from stages.train.scores import Outcome, detail, evaluate, score
 from stages.train.start import Taken, Weights, new_network, take
 from stages.train.ways import Variant
@@ -85,11 +85,21 @@ def run_trial(
     training = Training(
         module, objective_of(way, module, data, params), course, groups(module, way, head, shape)
     )
+    others, second = beside(way, data, params)
     best = _Best(data.validation, params)
     rows: list[dict[str, Any]] = []
 
     def drawn(epoch: int) -> Iterator[Batch]:
-        return batches(data.labeled, epoch, volume.patch, train, trial.seed, workers=workers)
+        return batches(
+            data.labeled,
+            epoch,
+            volume.patch,
+            train,
+            trial.seed,
+            workers=workers,
+            unlabeled=others,
+            second=second,
+        )
 
     for epoch in training.run(drawn):
         made, value = training.result, None

@@ -43,6 +43,43 @@ class Pretraining(Params):
     """Share of the patch's blocks that are hidden."""
     mask_block: Annotated[int, Field(ge=1)] = 8
     """Side of a block, in voxels."""
+    remapped: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Restoration: share of the patches whose intensities go through a non-linear map. This and
+    the next three are those of Models Genesis."""
+    shuffled: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Restoration: share of the patches whose voxels are shuffled within small boxes."""
+    painted: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Restoration: share of the patches that are partly painted over with noise."""
+    painted_around: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Restoration: share of the painted patches that are painted all around some boxes; in the
+    others, boxes are."""
+    contrast: Annotated[int, Field(ge=2)] = 8
+    """Contrastive: volumes of a batch, each told from the others. More are better told apart, and
+    take more memory."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Contrastive: lower weighs the most alike of the others more (SimCLR, MONAI: 0.5)."""
+
+
+class MeanTeacherParams(Params):
+    """Agreement with a teacher on unlabeled images, of the variants that ask for it."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Of the moving average that the teacher is: it remembers about 1 / (1 - decay) steps, which
+    should be few of the whole training."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of agreement, beside the labels' loss, after the ramp-up."""
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the training over which the weight rises (sigmoid): a teacher that knows nothing
+    teaches nothing."""
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Only where the teacher's highest probability is this or more does agreement count; 0:
+    everywhere."""
+    strength: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Of the network's view: largest relative change of contrast, and largest offset in units of
+    the prepared volume."""
+    cutout: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the network's views with one to three boxes cut out, a sixth to a third of each
+    side."""
 
 
 class Comparison(Params):
@@ -108,6 +145,7 @@ class TrainParams(Params):
     validate_every: Annotated[int, Field(ge=1)] = 5
     """Epochs between validations; the last epoch is always validated."""
     pretraining: Pretraining = Pretraining()
+    mean_teacher: MeanTeacherParams = MeanTeacherParams()
     augmentation: Augmentation = Augmentation()
     comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01

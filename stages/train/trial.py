@@ -19,7 +19,7 @@ from stages.train.log import Log
 from stages.train.loop import Course, Epoch, Training
 from stages.train.params import Parameters
 from stages.train.rates import choose_trained, groups
-from stages.train.regime import objective_of
+from stages.train.regime import beside, objective_of
 from stages.train.scores import Outcome, detail, evaluate, score
 from stages.train.setting import Setting
 from stages.train.start import Taken, Weights, new_network, take
@@ -170,6 +170,7 @@ class _Run:
 
     def _drawn(self, epoch: int, workers: int) -> Iterator[Batch]:
         params, way = self.params, self.trial.variant
+        others, second = beside(way, self.data, params)
         return batches(
             self.data.labeled,
             epoch,
@@ -177,7 +178,8 @@ class _Run:
             params.train,
             self.trial.seed,
             workers=workers,
-            unlabeled=self.data.unlabeled if way.uses_unlabeled else (),
+            unlabeled=others,
+            second=second,
             by_chance=way.privacy is not None,
         )
 

@@ -75,6 +75,7 @@ def run_variants(tree: Path, params: Parameters, out: Path, say: Say, setting: S
             "training": len(data.labeled),
             "validation": len(data.validation),
             "pretraining": len(data.unlabeled) if methods else 0,
+            **({"target": len(data.target)} if params.train.adaptation else {}),
         },
         "skipped": skipped,
     }
@@ -125,17 +126,43 @@ def _data(samples: Sequence[Sample], params: Parameters) -> Data:
     """What variants see: labeled training, all training and unlabeled images, validation (TRN-2).
 
     Raises:
-        Refused: TRN-8.
+        Refused: TRN-8, ADA-3.
     """
     training = [s for s in samples if s.case.split == "train" and _labeled(s)]
     validation = [s for s in samples if s.case.split == "validation" and _labeled(s)]
-    _check_enough(training, validation, params)
     images = [s for s in samples if s.case.split in ("train", "unlabeled")]
+    target, aside = list[Sample](), list[Sample]()
+    if params.train.adaptation is not None:
+        vendors = params.train.adaptation.vendors
+        target = [s for s in images if s.case.vendor in vendors]
+        aside = [s for s in validation if s.case.vendor not in vendors]
+        training = [s for s in training if s.case.vendor not in vendors]
+        validation = [s for s in validation if s.case.vendor in vendors]
+        _check_target(target, training, validation)
+    _check_enough(training, validation, params)
     return Data(
         labeled=[make_source(sample, params.task, labeled=True) for sample in training],
         unlabeled=[make_source(sample, params.task, labeled=False) for sample in images],
         validation=validation,
+        target=[make_source(sample, params.task, labeled=False) for sample in target],
+        aside=aside,
     )
+
+
+def _check_target(
+    target: Sequence[Sample], training: Sequence[Sample], validation: Sequence[Sample]
+) -> None:
+    """Refuse a target that nothing is known of, or that leaves nothing to learn from (ADA-3)."""
+    for samples, what in (
+        (target, "training or unlabeled series of a vendor in `train.adaptation`"),
+        (validation, "labeled validation series of a vendor in `train.adaptation`"),
+        (training, "labeled training series of another vendor than those in `train.adaptation`"),
+    ):
+        if not samples:
+            raise Refused(
+                f"There is no {what}.",
+                "Name vendors as the cohort's summary does, or ingest more of their series.",
+            )
 
 
 def _labeled(sample: Sample) -> bool:

@@ -38,6 +38,21 @@ class Pretraining(Params):
     """Side of a block, in voxels."""
 
 
+class Adaptation(Params):
+    """To scanners whose images nobody labeled, as far as training goes."""
+
+    vendors: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """The target's, as the cohort names them. No variant is trained on a label of theirs, whether
+    it adapts or not; their validation subjects decide epoch and choice."""
+    correlation: Annotated[float, Field(ge=0)] = 1.0
+    """Of `correlation`: weight of the distance of means and covariances."""
+    adversarial: Annotated[float, Field(ge=0)] = 0.1
+    """Of `adversarial`: weight of the reversed gradient at the end of its rise."""
+    frequencies: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Of `spectrum`: highest frequency along each axis whose amplitude is swapped, in cycles a
+    voxel."""
+
+
 class TrainParams(Params):
     """Section `train`."""
 
@@ -71,6 +86,8 @@ class TrainParams(Params):
     """Epochs between validations; the last epoch is always validated."""
     pretraining: Pretraining = Pretraining()
     augmentation: Augmentation = Augmentation()
+    adaptation: Adaptation | None = None
+    """The target of variants that adapt; null: there is none, all vendors are alike."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
     variant within it is chosen."""
@@ -89,6 +106,12 @@ class TrainParams(Params):
         if len(value) != len({way.name for way in value}):
             raise ValueError("a variant is named twice")
         return value
+
+    @property
+    def adapted(self) -> Adaptation:
+        """The target, for a variant that adapts."""
+        assert self.adaptation is not None  # noqa: S101 - `Parameters` refuses such a variant else
+        return self.adaptation
 
     @property
     def ways(self) -> dict[str, Variant]:
@@ -122,5 +145,10 @@ class Parameters(Params):
                 raise ValueError(
                     f"train.variants: {name} starts from {way.start!r}, which is neither a method "
                     f"({', '.join(sorted(known))}) nor a source in `weights`"
+                )
+            if way.adapt != "none" and self.train.adaptation is None:
+                raise ValueError(
+                    f"train.variants: {name} adapts, but there is no target: name its vendors in "
+                    "train.adaptation.vendors"
                 )
         return self

@@ -60,7 +60,7 @@ def swapped(images: torch.Tensor, others: torch.Tensor, highest: float) -> torch
             frequencies = torch.fft.rfftfreq(side, device=images.device)
         low = low & (frequencies <= highest).view([-1 if a == axis else 1 for a in range(3)])
     turned = torch.polar(theirs.abs(), ours.angle())
-    made = torch.fft.irfftn(torch.where(low, turned, ours), s=shape, dim=axes)
+    made: torch.Tensor = torch.fft.irfftn(torch.where(low, turned, ours), s=shape, dim=axes)
     return made.contiguous(memory_format=torch.channels_last_3d)
 
 

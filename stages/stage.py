@@ -118,6 +118,10 @@ class PlanContext(Generic[P]):
     word; only `ingest` is given any. What is not among the sources decides nothing."""
     dry: bool = False
     """Whether planning is all that is done: then nothing is written, the vault neither."""
+    project: Path | None = None
+    """Folder of the project; only `train` is given it, and the next."""
+    home: Path | None = None
+    """KETTE_HOME: `weights/<sha256>` below it holds pre-trained weights."""
     measured: Mapping[str, Json] = field(default_factory=dict)
     """Stage → what was measured while it ran (with `looks`: the counted looks at the test split);
     only `package` is given any, and the two below."""

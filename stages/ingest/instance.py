@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from stages.artifact import Digest
 from stages.ingest.counts import Counts
 from stages.ingest.document import DOCUMENT, convert_document
-from stages.ingest.geometry import KEYWORDS, Slice, slice_of
+from stages.ingest.geometry import KEYWORDS, Place, place_of
 from stages.ingest.header import parsed, quiet, read_header
 from stages.ingest.params import Limits, PixelParams
 from stages.ingest.pixels import (
@@ -86,8 +86,8 @@ class Converted:
     manufacturer: str
     model: str
     reader: str
-    slice: Slice | None
-    """Its place, for an image."""
+    place: Place | None
+    """Of an image."""
     references: frozenset[str]
     """Series that an annotation refers to."""
     body: str = ""
@@ -179,7 +179,7 @@ class Converter:
             manufacturer=texts["Manufacturer"],
             model=texts["ManufacturerModelName"],
             reader=texts["ContentCreatorName"] if annotation else "",
-            slice=None if annotation else slice_of(header.facts),
+            place=None if annotation else place_of(header.facts),
             references=_references(header.facts) if annotation else frozenset(),
             body=" ".join(str(header.facts[keyword] or "") for keyword in _BODY),
             pixels=treated.done,
@@ -266,7 +266,7 @@ def _facts(item: Item, result: Dataset, data: Buffer, counts: Counts) -> Convert
         manufacturer=texts["Manufacturer"],
         model=texts["ManufacturerModelName"],
         reader=texts["ContentCreatorName"] if annotation else "",
-        slice=slice_of(facts) if item.kind in (IMAGE, PICTURE) else None,
+        place=place_of(facts) if item.kind in (IMAGE, PICTURE) else None,
         references=_references(facts) if annotation else frozenset(),
         body=" ".join(str(facts[keyword] or "") for keyword in _BODY),
     )

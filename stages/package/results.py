@@ -30,6 +30,12 @@ class Results:
     metrics: Rows
     scores: Rows
     equivalence: Rows
+    classes: Rows
+    class_agreement: Rows
+    class_metrics: Rows
+    confusion: Rows
+    roc: Rows
+    """The last five are empty for a task without classes."""
 
 
 def read(trees: Mapping[str, Path]) -> Results:
@@ -50,4 +56,13 @@ def read(trees: Mapping[str, Path]) -> Results:
         metrics=read_table(trees["assess"] / "metrics.parquet"),
         scores=read_table(trees["assess/test"] / "scores.parquet"),
         equivalence=read_table(trees["optimize/targets"] / "equivalence.parquet"),
+        classes=_if_there(cohort / "classes.parquet"),
+        class_agreement=_if_there(cohort / "class_agreement.parquet"),
+        class_metrics=_if_there(trees["assess"] / "class_metrics.parquet"),
+        confusion=_if_there(trees["assess"] / "confusion.parquet"),
+        roc=_if_there(trees["assess"] / "roc.parquet"),
     )
+
+
+def _if_there(path: Path) -> Rows:
+    return read_table(path) if path.is_file() else []

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from audit.errors import WrongUse
 from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.pretrained_params import Weights
 from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
@@ -53,6 +55,27 @@ class Adaptation(Params):
     voxel."""
 
 
+class Comparison(Params):
+    """How sure the comparison is to be, and how cheap: declared before, like the margin."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings of each finalist, with `numerics.seed` and the numbers after it; the first seed's
+    network is the candidate."""
+    label_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Learning curves: finalists are also trained with the labels of so many subjects."""
+    screening_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Successive halving: all variants are trained for the first number of epochs, the better ones
+    for the next; those that are left for `train.epochs`. None: all are finalists."""
+    screening_keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the variants that goes on from each screening, rounded up."""
+    rule: Literal["mean", "interval"] = "mean"
+    """Within the margin is a variant whose mean score is, or the lower end of whose difference to
+    the best."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples, of validation subjects and seeds."""
+
+
 class TrainParams(Params):
     """Section `train`."""
 
@@ -88,6 +111,7 @@ class TrainParams(Params):
     augmentation: Augmentation = Augmentation()
     adaptation: Adaptation | None = None
     """The target of variants that adapt; null: there is none, all vendors are alike."""
+    comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
     variant within it is chosen."""
@@ -135,20 +159,33 @@ class Parameters(Params):
     numerics: Numerics
     volume: Volume
     network: Network
+    weights: Weights = Weights()
     train: TrainParams = TrainParams()
 
-    @model_validator(mode="after")
-    def _starts(self) -> Self:
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of the sources in `weights` that variants start from, sorted.
+
+        Raises:
+            WrongUse: a variant starts from what is neither a method nor such a source.
+        """
         known = {RANDOM, *SELF_SUPERVISED}
-        for name, way in self.train.ways.items():
-            if way.start not in known:
-                raise ValueError(
-                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
-                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+        found = {way.start: name for name, way in self.train.ways.items() if way.start not in known}
+        for start, name in sorted(found.items()):
+            if start not in self.weights.sources:
+                raise WrongUse(
+                    f"Variant {name} starts from {start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor one of `weights.sources`.",
+                    "Declare the weights, or correct `train.pretrained` or the variant's `start`.",
                 )
-            if way.adapt != "none" and self.train.adaptation is None:
-                raise ValueError(
-                    f"train.variants: {name} adapts, but there is no target: name its vendors in "
-                    "train.adaptation.vendors"
-                )
+        return tuple(sorted(found))
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        adapting = [name for name, way in self.train.ways.items() if way.adapt != "none"]
+        if adapting and self.train.adaptation is None:
+            raise ValueError(
+                f"train.variants: {adapting[0]} adapts, but there is no target: name its vendors "
+                "in train.adaptation.vendors"
+            )
         return self

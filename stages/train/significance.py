@@ -63,12 +63,15 @@ class Resampled:
         count = len(subjects)
         drawn = random.multinomial(count, np.full(count, 1 / count), size=resamples)
         weights = np.vstack([np.ones(count), drawn]).astype(np.float64)
-        turns = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-        turns = np.vstack([np.ones(seeds), turns]) / seeds
-        self._scores = {
-            name: sum(
-                turns[:, [place]][:, 0] * _score(runs[place], task, subjects, weights)
-                for place in range(seeds)
+        turned = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+        turns: Array = np.vstack([np.ones(seeds), turned]) / seeds
+        self._scores: dict[str, Array] = {
+            name: np.sum(
+                [
+                    turns[:, place] * _score(runs[place], task, subjects, weights)
+                    for place in range(seeds)
+                ],
+                axis=0,
             )
             for name, runs in trials.items()
         }

@@ -68,8 +68,8 @@ def test_every_preset_is_a_variant(preset: str) -> None:
 
 
 def test_a_start_that_nobody_declared_is_refused() -> None:
-    with pytest.raises(ValidationError, match="imagenet"):
-        parameters(variants=("finetuned",), pretrained="imagenet")
+    with pytest.raises(WrongUse, match="imagenet"):
+        parameters(variants=("finetuned",), pretrained="imagenet").foreign  # noqa: B018
 
 
 @pytest.mark.rule("TRN-4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    adaptation,
     again,
     burned_in,
     canary,
@@ -26,5 +27,6 @@ for module in (
     midi,
     burned_in,
     inference_memory,
+    adaptation,
 ):
     module.main()

@@ -59,7 +59,9 @@ class _Aligned(Objective):
         features = self._tap.take().float()
         parted = tuple(a[:count] for a in answer) if isinstance(answer, tuple) else answer[:count]
         ours, theirs = _samples(features[:count]), _samples(features[count:])
-        return self.supervised.of(parted, batch) + self.apart(ours, theirs)
+        with torch.autocast(features.device.type, enabled=False):  # moments need the precision
+            apart = self.apart(ours, theirs)
+        return self.supervised.of(parted, batch) + apart
 
     def apart(self, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         """How far the features of labeled and of target images, (samples, channels), are apart."""

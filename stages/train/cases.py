@@ -51,11 +51,11 @@ def part(samples: Sequence[Sample], params: Parameters) -> Data:
     images = [s for s in samples if s.case.split in ("train", "unlabeled")]
     target, aside = list[Sample](), list[Sample]()
     if params.train.adaptation is not None:
-        vendors = params.train.adaptation.vendors
-        target = [s for s in images if s.case.vendor in vendors]
-        aside = [s for s in validation if s.case.vendor not in vendors]
-        training = [s for s in training if s.case.vendor not in vendors]
-        validation = [s for s in validation if s.case.vendor in vendors]
+        vendors = frozenset(params.train.adaptation.vendors)
+        target = [s for s in images if _of(s, vendors)]
+        aside = [s for s in validation if not _of(s, vendors)]
+        training = [s for s in training if not _of(s, vendors)]
+        validation = [s for s in validation if _of(s, vendors)]
         _check_target(target, training, validation)
     for found, what in ((training, "training"), (validation, "validation")):
         if not found:
@@ -72,6 +72,11 @@ def part(samples: Sequence[Sample], params: Parameters) -> Data:
         target=[make_source(sample, params.task, labeled=False) for sample in target],
         aside=aside,
     )
+
+
+def _of(sample: Sample, vendors: frozenset[str]) -> bool:
+    """Whether the subject was imaged by one of the vendors; a cohort joins several by a plus."""
+    return not vendors.isdisjoint(sample.case.vendor.split(" + "))
 
 
 def _check_target(

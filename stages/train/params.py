@@ -45,7 +45,8 @@ class Adaptation(Params):
 
     vendors: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """The target's, as the cohort names them. No variant is trained on a label of theirs, whether
-    it adapts or not; their validation subjects decide epoch and choice."""
+    it adapts or not; their validation subjects decide epoch and choice. A subject
+    whom others imaged too counts as theirs."""
     correlation: Annotated[float, Field(ge=0)] = 1.0
     """Of `correlation`: weight of the distance of means and covariances."""
     adversarial: Annotated[float, Field(ge=0)] = 0.1

@@ -199,7 +199,7 @@ class _Run:
     def _row(self, epoch: Epoch, best: _Best) -> Json:
         train, made, value = self.params.train, self._made(), None
         if epoch.number % train.validate_every == 0 or epoch.number == self.epochs:
-            made = self._finished(made)
+            made = self._finished(made)  # at other epochs it would cost, and nobody looks
             value = best.look(made, epoch.number, self.data, self.params)
         return {
             "epoch": epoch.number,

@@ -146,6 +146,8 @@ def test_a_target_s_labels_train_nobody_and_its_validation_decides(tmp_path: Pat
     assert all(s.target is None and s.vendor == "south" and not s.voxels for s in data.target)
     assert {sample.case.vendor for sample in data.validation} == {"south"}
     assert {sample.case.vendor for sample in data.aside} == {"north"}
+    both = [replace(s, case=replace(s.case, vendor="north + south")) for s in samples]
+    assert len(part([*both[:1], *samples[1:]], params).labeled) == 1, "of both is the target's"
     plain = part(samples, parameters())
     assert (len(plain.labeled), len(plain.validation)) == (4, 4)
     assert not plain.target

@@ -183,3 +183,14 @@ def test_a_directory_that_cannot_be_read_is_wrong_use(tmp_path: Path, raw: bytes
     (tmp_path / "DICOMDIR").write_bytes(raw)
     with pytest.raises(WrongUse, match="read"):
         list(walk([tmp_path / "DICOMDIR"], LIMITS))
+
+
+@pytest.mark.rule("DDR-1")
+@pytest.mark.parametrize("vr", [b"PN", b"LO", b"US", b"UI"])
+def test_a_directory_whose_records_are_no_sequence_is_wrong_use(tmp_path: Path, vr: bytes) -> None:
+    path = medium(tmp_path / "medium", ["IMG", "I0"], datasets=[ct()])
+    whole = path.read_bytes()
+    at = whole.index(b"\x04\x00\x20\x12SQ")
+    path.write_bytes(whole[: at + 4] + vr + b"\x08\x00Leonore ")
+    with pytest.raises(WrongUse, match="read"):
+        list(walk([path], LIMITS))

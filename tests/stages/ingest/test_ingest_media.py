@@ -61,7 +61,11 @@ def test_a_tar_archive_gives_the_same_as_the_folder(tmp_path: Path, form: int) -
 
 @pytest.mark.rule("TAR-1")
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     names=st.lists(st.from_regex(r"[a-zäß]{1,90}(/[a-z]{1,90}){0,2}", fullmatch=True), max_size=5),
     data=st.binary(max_size=1200),

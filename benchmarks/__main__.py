@@ -13,6 +13,7 @@ from benchmarks import (
     midi,
     start,
     trace,
+    train_step,
 )
 
 for module in (
@@ -26,5 +27,6 @@ for module in (
     midi,
     burned_in,
     inference_memory,
+    train_step,
 ):
     module.main()

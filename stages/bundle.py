@@ -120,13 +120,19 @@ class BundleConfig(Params):
     volume: Volume
     network: Network
     """As trained; inference does not build it."""
-    channels_out: Annotated[int, Field(ge=2)]
-    """Background and one channel a structure, in the order of `task.structures`."""
+    channels_out: Annotated[int, Field(ge=1)]
+    """Background and one channel a structure, in the order of `task.structures`; 1 for a task of
+    classes alone, whose models have no output on the grid."""
     numerics: Numerics
     """Inference runs with these threads, as the equivalence test did."""
     models: Mapping[Target, str]
     """Target → member of the archive, the preferred target first; the values are `MODELS`'."""
     limits: Limits
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it is used on single pictures: it has classes alone, and learned from some."""
+        return "picture" in self.task.kinds and self.limits.shape[0][0] <= 1
 
     @model_validator(mode="after")
     def _whole(self) -> BundleConfig:

@@ -136,9 +136,9 @@ def make_labels(
             pixel_array=segments,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=_descriptions(task, classes, algorithm),
-            series_instance_uid=_uid(seed, "series"),
+            series_instance_uid=digest_uid(seed, "series"),
             series_number=900,
-            sop_instance_uid=_uid(seed, "instance"),
+            sop_instance_uid=digest_uid(seed, "instance"),
             instance_number=1,
             manufacturer="Kette",
             manufacturer_model_name="Kette",
@@ -157,16 +157,24 @@ def make_labels(
     return seg
 
 
-def _completed(series: Series) -> Dataset:
-    """The first header, with all that a SEG takes over from it.
+def completed_patient(header: Dataset) -> Dataset:
+    """A copy of a header with all of patient and study that an object made from it takes over.
 
-    Patient and study are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports
-    leave them out. A slice without thickness is as thick as its distance to the next.
+    Both are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports leave them out.
     """
-    header = deepcopy(series.headers[0])
+    header = deepcopy(header)
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, "")
+    return header
+
+
+def _completed(series: Series) -> Dataset:
+    """The first header, with all that a SEG takes over from it.
+
+    A slice without thickness is as thick as its distance to the next.
+    """
+    header = completed_patient(series.headers[0])
     if not header.get("SliceThickness"):
         header.SliceThickness = series.geometry.spacing_mm[0]
     if series.frames:
@@ -215,13 +223,13 @@ def _fix(seg: Dataset, seed: str, moment: datetime) -> None:
     """Replace what highdicom takes from clock and chance (SEG-4)."""
     seg.InstanceCreationDate = moment.strftime("%Y%m%d")
     seg.InstanceCreationTime = moment.strftime("%H%M%S")
-    dimension = _uid(seed, "dimension")
+    dimension = digest_uid(seed, "dimension")
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimension
     for item in seg.get("ContributingEquipmentSequence", []):
         item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")
 
 
-def _uid(seed: str, purpose: str) -> str:
+def digest_uid(seed: str, purpose: str) -> str:
     """A UID of digits from a digest (DICOM PS3.5 Annex B.2, form 2.25)."""
     return f"2.25.{int.from_bytes(hashlib.sha256(f'{seed}/{purpose}'.encode()).digest()[:16])}"

@@ -86,9 +86,9 @@ def join_tables(path: Path, parts: Sequence[Path], columns: Mapping[str, str]) -
                 pa.default_memory_pool().release_unused()
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Read a Parquet file's rows, in the order of the file."""
-    rows: list[dict[str, Any]] = pq.ParquetFile(path).read().to_pylist()
+def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Read a Parquet file's rows, in the order of the file; of the columns named, if any are."""
+    rows: list[dict[str, Any]] = pq.ParquetFile(path).read(columns=columns).to_pylist()
     return rows
 
 

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stages.params import Volume
-from stages.windows import sliding_window as sliding_window  # noqa: PLC0414 - for mypy
 
 T = TypeVar("T", bound=np.generic)
 Array = NDArray[np.float32]

@@ -10,6 +10,7 @@ from typing import Any
 from audit.canonical import digest_json
 from audit.errors import Unreadable
 from stages.annotate import readings
+from stages.annotate.class_readings import Said, of_structures
 from stages.annotate.decision import Decision, Evidence, decide
 from stages.annotate.params import Parameters
 from stages.segmentation import write_labels
@@ -25,7 +26,7 @@ def annotate(
     image: Mapping[str, Any] | None,
     annotations: Sequence[Row],
     ctx: RunContext[Parameters],
-) -> tuple[list[Row], Decision]:
+) -> tuple[list[Row], Decision, Said]:
     """Read, compare, decide and write one series.
 
     Args:
@@ -35,7 +36,8 @@ def annotate(
         ctx: the unit's; the consensus goes below its `out`.
 
     Returns:
-        Rows of agreement, and what was decided.
+        Rows of agreement, what was decided, and which class each reader gave to the case by the
+        class of a structure.
 
     Raises:
         Unreadable: if the series itself is missing, of another modality, or no volume.
@@ -60,7 +62,7 @@ def annotate(
     evidence = Evidence(labels, agreement, problems, series.geometry.spacing_mm)
     decision = decide(evidence, task, params)
     _write(ctx, series, decision)
-    return agreement, decision
+    return agreement, decision, of_structures(labels, task)
 
 
 def _write(ctx: RunContext[Parameters], series: Series, decision: Decision) -> None:

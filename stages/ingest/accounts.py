@@ -1,4 +1,4 @@
-"""The stage's accounts: its three tables, their totals, and the gate that is held against them."""
+"""The stage's accounts: its four tables, their totals, and the gate that is held against them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,22 @@ INSTANCES = {
     **{f"actions_{done}": "int64" for done in Done},
     "actions": "string",
 }
+CLASS_LABELS = {
+    "subject": "string",
+    "study": "string",
+    "series": "string",
+    "sop": "string",
+    "label": "string",
+    "reader": "string",
+}
+"""What a reader said of an image, of a whole series (no `sop`) or a whole study (no `series`)."""
 QUARANTINE = {"input_sha256": "string", "reason": "string"}
-TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}
+TABLES = {
+    "series": SERIES,
+    "instances": INSTANCES,
+    "class_labels": CLASS_LABELS,
+    "quarantine": QUARANTINE,
+}
 
 
 def quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any]]:
@@ -70,6 +84,7 @@ def counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
         "subjects": len({row["subject"] for row in rows["series"]}),
         "series": len(rows["series"]),
         "instances_out": sum(row["instances"] for row in rows["series"]),
+        "class_labels": len(rows["class_labels"]),
         "quarantined": len(rows["quarantine"]),
         "reasons": dict(sorted(reasons.items())),
     }

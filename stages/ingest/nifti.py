@@ -14,8 +14,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -79,14 +81,15 @@ class NiftiReader:
         sidecar = nifti_sidecar.parse(
             _bytes(path.with_name(_sidecar_of(path.name)), nifti_sidecar.LARGEST)
         )
-        self._image = Converted(read_nifti(_bytes(path, limits.file_bytes), limits), sidecar)
+        with _plain(path, limits.file_bytes) as file:
+            self._image = Converted(read_nifti(file, limits), sidecar)
         self._made: dict[str, partial[Dataset]] = {
             f"{index:05d}.dcm": partial(self._image.slice, index)
             for index in range(len(self._image))
         }
         for number, said in enumerate(sidecar.labels):
-            labels = _bytes(path.with_name(said.file), limits.file_bytes)
-            seg = _labeled(self._image, read_nifti(labels, limits), said)
+            with _plain(path.with_name(said.file), limits.file_bytes) as file:
+                seg = _labeled(self._image, read_nifti(file, limits), said)
             self._made[f"labels-{number:02d}.dcm"] = partial(_same, seg)
         self.names = list(self._made)
         self.sizes = dict.fromkeys(self.names, self._image.pixel_bytes)
@@ -153,13 +156,24 @@ def _labels(path: Path) -> list[str]:
 
 
 def _bytes(path: Path, limit: int) -> bytes:
-    """A plain file's bytes, no more than the limit (NII-7)."""
+    with _plain(path, limit) as file:
+        return file.read(limit)
+
+
+@contextmanager
+def _plain(path: Path, limit: int) -> Iterator[BufferedReader]:
+    """Open a plain file of no more bytes than the limit (NII-7)."""
     try:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            said = os.fstat(file.fileno())
-            if stat.S_ISREG(said.st_mode) and said.st_size <= limit:
-                return file.read(limit + 1)
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb")
     except OSError:
-        pass
-    raise Unreadable("A NIfTI image, its sidecar or its labels cannot be opened.", _REMEDY)
+        raise _refusal() from None
+    with file:
+        said = os.fstat(file.fileno())
+        if not stat.S_ISREG(said.st_mode) or said.st_size > limit:
+            raise _refusal()
+        yield file
+
+
+def _refusal() -> Unreadable:
+    what = "A NIfTI image, its sidecar or its labels cannot be opened."
+    return Unreadable(what, _REMEDY)

@@ -62,7 +62,7 @@ def main() -> None:
 
 def _answer(limits: dict[str, int]) -> None:
     pieces, answer = _inflated(_read()), sys.stdout.buffer
-    held = b""
+    held = b""  # the file itself is standard input: none of it is held by whoever asked
     while len(held) < _HEADER:
         held += _next(pieces)
     told, start, size = header(held[:_HEADER], limits)

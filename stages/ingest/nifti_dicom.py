@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pydicom
@@ -87,7 +87,7 @@ class Converted:
             volume.affine.tolist(),
             [volume.slope, volume.inter],
             volume.voxels.dtype.str[1:],
-            volume.voxels.astype(volume.voxels.dtype.newbyteorder("<")),
+            volume.voxels.astype(volume.voxels.dtype.newbyteorder("<"), copy=False),
         )
 
     def __len__(self) -> int:
@@ -98,8 +98,8 @@ class Converted:
         """Of one instance."""
         return 2 * int(self._volume.voxels[0].size)
 
-    def slice(self, index: int) -> Dataset:
-        """Slice k as an instance."""
+    def slice(self, index: int, *, pixels: bool = True) -> Dataset:
+        """Slice k as an instance; without pixels, its header."""
         said = self._sidecar
         ds = Dataset()
         ds.SpecificCharacterSet = "ISO_IR 192"
@@ -129,12 +129,12 @@ class Converted:
             setattr(ds, keyword, value)
         ds.SeriesNumber, ds.InstanceNumber = 1, index + 1
         self._place(ds, index)
-        plane = self._stored.plane(index)
-        ds.Rows, ds.Columns = plane.shape
+        ds.Rows, ds.Columns = self._volume.voxels.shape[1:]
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
         ds.RescaleIntercept, ds.RescaleSlope = self._stored.intercept, self._stored.slope
-        ds.add_new("PixelData", "OW", plane.astype("<i2").tobytes())
+        plane = self._stored.plane(index).astype("<i2").tobytes() if pixels else b""
+        ds.add_new("PixelData", "OW", plane)
         return ds
 
     def labels(self, volume: Volume, said: LabelMap) -> Dataset:
@@ -157,7 +157,9 @@ class Converted:
             ),
         )
         series = series_of(
-            [self.slice(index) for index in range(len(self))], pixels=False, resample=True
+            [self.slice(index, pixels=False) for index in range(len(self))],
+            pixels=False,
+            resample=True,
         )
         order = {_uid(self._uid, index): index for index in range(len(self))}
         frames: NDArray[np.uint8] = np.stack(
@@ -209,11 +211,13 @@ def _numbers(*values: float) -> list[str]:
     return [format_number_as_ds(float(value) + 0.0) for value in values]
 
 
-def _digest(*parts: object) -> str:
+def _digest(*parts: Any) -> str:
     state = hashlib.sha256()
     for part in parts:
-        data = part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
-        state.update(len(data).to_bytes(8, "big") + data)
+        array = isinstance(part, np.ndarray)
+        data = part.reshape(-1).view(np.uint8).data if array else repr(part).encode()
+        state.update(len(data).to_bytes(8, "big"))
+        state.update(data)
     return state.hexdigest()
 
 

@@ -31,6 +31,8 @@ class Limits(Params):
     """Of all of an instance but its pixel data."""
     elements: Annotated[int, Field(ge=1)] = 250_000
     """Elements and items of one instance, at every depth."""
+    label_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Of one table of class labels."""
 
 
 class Options(Params):

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     STUDIES = "one series UID in several studies"
     KINDS = "one series UID for images, annotations and documents"
     NO_REFERENCE = "the segmentation refers to no series of that subject that is kept"
+    LABEL_TABLE = "a table of labels that is malformed or larger than the limit"
+    LABEL_CLASS = "a table of labels with one that is no class of the task"
     SEVERAL = "the annotation series has more than one instance"
 
 

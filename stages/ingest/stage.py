@@ -1,14 +1,15 @@
 """Ingest: DICOM studies from outside become pseudonymized series, or are quarantined.
 
 In: folders and ZIP archives, read-only. Out, for each subject: `<series>.zip` (instances as
-`<sop>.dcm`), `series.parquet`, `instances.parquet`, `quarantine.parquet`; merged: the three tables
-of all subjects. Only this stage sees identities; the coordinator reads who an instance belongs to,
-a worker gets the one subject's secrets and never the vault.
+`<sop>.dcm`), `series.parquet`, `instances.parquet`, `class_labels.parquet`, `quarantine.parquet`;
+merged: the four tables of all subjects. Only this stage sees identities; the coordinator reads who
+an instance belongs to, a worker gets the one subject's secrets and never the vault.
 
 Rules:
 
 - ING-1   Every file ends in exactly one place: an output instance, a duplicate that was dropped,
-          an ignored media directory, or quarantine, with its digest and a fixed reason.
+          an ignored media directory, a table of labels (`label_table.py`), or quarantine, with
+          its digest and a fixed reason.
 - ING-2   A bad file stops nothing but itself and, where a series is not whole without it, its
           series.
 - ING-3   What no rule of the profile lets pass is not in the output, at any depth
@@ -56,6 +57,7 @@ from stages.stage import (
 )
 
 if TYPE_CHECKING:
+    from stages.ingest.label_table import Given
     from stages.ingest.survey import Member
 
 
@@ -65,7 +67,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     Raises:
         WrongUse: no source, no vault, or a vault in a place that others get.
     """
-    from stages.ingest import own, suppression
+    from stages.ingest import label_table, own, suppression
+    from stages.ingest.rules import reader_named
     from stages.ingest.sources import walk
     from stages.ingest.survey import survey
 
@@ -78,12 +81,19 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
             params.limits,
             demo=params.pseudonym_key == "demo",
             own=ctx.own_outputs.get(secrets.version, frozenset()),
+            classes=[label.name for label in ctx.params.task.classes],
         )
         found = suppression.kept(found, secrets)
         new = _replacement(secrets, params)
         subjects = own.joined(found, secrets, new)
+        reader_key = keys.derive(secrets.domain_key, "reader")
+        labels, unknown = label_table.assign(
+            found.tables, subjects, new, lambda name: reader_named(name, params.readers, reader_key)
+        )
         units = [
-            _unit(subject, subjects.pop(subject), secrets, params, new)
+            _unit(
+                subject, subjects.pop(subject), secrets, params, new, labels=labels.get(subject, ())
+            )
             for subject in list(subjects)
         ]
     return Plan(
@@ -92,6 +102,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
             "files": found.files,
             "duplicates": found.duplicates,
             "ignored": found.ignored,
+            "label_tables": [table.sha256 for table in found.tables],
+            "labels_unknown": unknown,
             "quarantined": [[sha256, reason.value] for sha256, reason in found.quarantined],
         },
     )
@@ -105,6 +117,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     """
     from stages.ingest.codes import codes_of
     from stages.ingest.instance import Item
+    from stages.ingest.label_table import Given
     from stages.ingest.packed import unpacked
     from stages.ingest.rules import Rules
     from stages.ingest.sources import Handle
@@ -137,6 +150,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     rows = {
         "series": taken.series,
         "instances": taken.instances,
+        "class_labels": taken.labels([Given(*row) for row in unit.private["labels"]]),
         "quarantine": quarantine_rows(taken.quarantined),
     }
     write(ctx.out, rows)
@@ -154,7 +168,7 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
     trees = [ctx.units[name] for name in sorted(ctx.units)]
     rows: dict[str, list[dict[str, Any]]] = {
         name: [row for tree in trees for row in read_table(tree / f"{name}.parquet")]
-        for name in ("series", "quarantine")
+        for name in ("series", "class_labels", "quarantine")
     }
     instances = [tree / "instances.parquet" for tree in trees]
     join_tables(ctx.out / "instances.parquet", instances, TABLES["instances"])
@@ -164,7 +178,9 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
     write(ctx.out, rows)
     findings = {
         **counts(rows),
-        "instances_in": ctx.notes["files"] - ctx.notes["ignored"],
+        "instances_in": ctx.notes["files"] - ctx.notes["ignored"] - len(ctx.notes["label_tables"]),
+        "label_tables": ctx.notes["label_tables"],
+        "labels_unknown": ctx.notes["labels_unknown"],
         "duplicates": ctx.notes["duplicates"],
         "ignored": ctx.notes["ignored"],
         "profile": EDITION,
@@ -207,8 +223,11 @@ def _unit(
     secrets: keys.Keys,
     params: IngestParams,
     new: Callable[[str], str],
+    *,
+    labels: Sequence[Given],
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
+    from audit.canonical import digest_json
     from stages.ingest.packed import packed
     from stages.ingest.tables import classes
 
@@ -222,7 +241,8 @@ def _unit(
         facts={
             "key_version": secrets.version,
             "subject_key": keys.fingerprint(subject.secret),
-        },
+        }
+        | ({"labels": digest_json([list(row) for row in labels])} if labels else {}),
         private={
             "members": packed(
                 [
@@ -236,6 +256,7 @@ def _unit(
                 ]
                 for member in members
             ),
+            "labels": [list(row) for row in labels],
             "secrets": {
                 "uid_key": uid_key.hex(),
                 "reader_key": keys.derive(secrets.domain_key, "reader").hex(),

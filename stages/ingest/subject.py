@@ -18,6 +18,7 @@ from stages.ingest.document import DOCUMENT
 from stages.ingest.face import Risk, risk
 from stages.ingest.face_series import NOTHING, treat_faces
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
+from stages.ingest.label_table import Given, of_kept
 from stages.ingest.params import GeometryParams, Limits, PixelParams
 from stages.ingest.pixels import PICTURE
 from stages.ingest.quarantine import Quarantined, Reason
@@ -32,11 +33,22 @@ _ORDER: Final = (IMAGE, PICTURE, ANNOTATION, DOCUMENT)
 
 @dataclass
 class Taken:
-    """What became of a subject: rows of its three tables."""
+    """What became of a subject: rows of its tables."""
 
     series: list[dict[str, Any]] = field(default_factory=list)
     instances: list[dict[str, Any]] = field(default_factory=list)
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
+
+    def labels(self, given: Sequence[Given]) -> list[dict[str, Any]]:
+        """Rows of class labels of what was taken in."""
+        images = [row for row in self.series if row["kind"] in (IMAGE, PICTURE)]
+        series = {row["series"]: row["subject"] for row in images}
+        studies = {row["study"]: row["subject"] for row in images}
+        sops = {row["sop"] for row in self.instances if row["series"] in series}
+        return [
+            {"subject": studies[one.study], **one._asdict()}
+            for one in of_kept(given, studies, series, sops)
+        ]
 
 
 def take_in(

@@ -8,12 +8,13 @@ project's own output is told by its digest and kept apart (`own.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, field
 from itertools import chain
 
 from stages.artifact import Digest
 from stages.ingest.header import Header, Identifier, is_dicomdir, quiet
+from stages.ingest.label_table import LabelTable, is_table, read_label_table
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle
@@ -25,6 +26,7 @@ class Origin:
     """What instances of one series have in common; kept once for all of them."""
 
     sop_class: str
+    study: str = field(repr=False)
     series: str = field(repr=False)
     patient_id: str = field(repr=False)
     issuer: str = field(repr=False)
@@ -44,7 +46,7 @@ class Member:
 
 @dataclass
 class Survey:
-    """Every file of the sources, in one of five places."""
+    """Every file of the sources, in one of six places."""
 
     patients: dict[tuple[str, str], list[Member]] = field(default_factory=dict, repr=False)
     """(patient ID, issuer) → its instances, sorted by digest."""
@@ -53,6 +55,8 @@ class Survey:
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
     duplicates: int = 0
     """Files whose very bytes were there already."""
+    tables: list[LabelTable] = field(default_factory=list, repr=False)
+    """Tables of class labels, sorted by digest."""
     ignored: int = 0
     """Media directories (DICOMDIR), and sidecars and labels that were read with their image."""
     files: int = 0
@@ -65,6 +69,7 @@ def survey(
     *,
     demo: bool,
     own: Set[Digest] = frozenset(),
+    classes: Collection[str] = (),
 ) -> Survey:
     """Identify every file (one in memory at a time).
 
@@ -73,6 +78,7 @@ def survey(
         limits: of the instances.
         demo: whether the public demo key is used; then only phantoms pass.
         own: digests of this project's own outputs.
+        classes: names of the task's classes.
     """
     result, identifier = Survey(), Identifier(limits)
     passed_over: set[Digest] = set()
@@ -80,23 +86,27 @@ def survey(
     by_instance: dict[bool, dict[str, Member | list[Member]]] = {False: {}, True: {}}
     for file in files:
         result.files += 1
-        if file.part:
-            result.ignored += 1
-            continue
-        if file.sha256 in passed_over and file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE):
+        opened = file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE)
+        if opened and not file.part and file.sha256 in passed_over:
             result.duplicates += 1
             continue
         try:
-            header = _header(file, identifier, demo=demo, own=file.sha256 in own)
+            table = _table(file, classes, limits)
+            header = None
+            if table is None and not file.part:
+                header = _header(file, identifier, demo=demo, own=file.sha256 in own)
         except Quarantined as error:
             result.quarantined.append((file.sha256, error.reason))
             passed_over.add(file.sha256)
             continue
         if header is None:
-            result.ignored += 1
+            result.tables += [] if table is None else [table]
+            result.ignored += table is None
             passed_over.add(file.sha256)
             continue
-        origin = Origin(header.sop_class, header.series, header.patient_id, header.issuer)
+        origin = Origin(
+            header.sop_class, header.study, header.series, header.patient_id, header.issuer
+        )
         origin = origins.setdefault(origin, origin)
         member = Member(file.handle, file.sha256, header.sop, origin, file.sha256 in own)
         result.duplicates += not _gather(by_instance[member.own], member)
@@ -113,7 +123,15 @@ def survey(
         members.sort(key=lambda member: member.sha256)
     result.patients, result.own = dict(patients), dict(ours)
     result.quarantined.sort()
+    result.tables.sort(key=lambda table: table.sha256)
     return result
+
+
+def _table(file: Found, classes: Collection[str], limits: Limits) -> LabelTable | None:
+    """The table of class labels that a file is, if it is one."""
+    if file.part or file.reason or not is_table(file.data):
+        return None
+    return read_label_table(file.sha256, file.data, classes, limits.label_bytes)
 
 
 def _gather(by_instance: dict[str, Member | list[Member]], member: Member) -> bool:

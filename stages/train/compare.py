@@ -19,6 +19,7 @@ from audit.canonical import canonical_json
 from stages.network import build, pinned, save
 from stages.stage import Outcome
 from stages.table import write_table
+from stages.train.cache import Cache
 from stages.train.cases import part, read_samples, write_preprocessing
 from stages.train.cost import Cost
 from stages.train.data import Data
@@ -82,8 +83,9 @@ def run_variants(
     """
     build(params.network, params.task, params.volume)  # refused before anything is read
     cost = Cost()
-    samples, skipped = read_samples(tree, params)
-    data = part(samples, params)
+    cache = Cache(setting.cache)
+    samples, skipped = read_samples(tree, params, cache)
+    data = part(samples, params, cache)
     write_preprocessing(out / "preprocessing.parquet", samples)
     cost.lap("reading")
     ways = params.train.ways

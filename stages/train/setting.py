@@ -21,6 +21,8 @@ class Setting:
     """Processes that draw patches."""
     scratch: Path | None = None
     """Folder that survives a kill: a training that is begun again goes on from what lies there."""
+    cache: Path | None = None
+    """Folder of what can be made again, by digest."""
     logs: Path | None = None
     """Folder for TensorBoard."""
     leads: bool = True

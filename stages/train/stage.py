@@ -68,7 +68,9 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     from stages.train.parallel import group
     from stages.train.setting import Setting
 
-    setting = Setting(workers=ctx.loader_workers, scratch=ctx.scratch, logs=ctx.logs)
+    setting = Setting(
+        workers=ctx.loader_workers, scratch=ctx.scratch, cache=ctx.cache, logs=ctx.logs
+    )
     cohort, params = ctx.trees[COHORT], ctx.params
     files = {name: Path(path) for name, path in unit.private.get("weights", {}).items()}
     follow = partial(follow_variants, cohort, files, params, setting)

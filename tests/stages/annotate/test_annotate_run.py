@@ -276,6 +276,7 @@ def test_a_series_that_is_no_volume_or_not_there_is_queued(tmp_path: Path) -> No
     assert outcome.findings == {
         "annotated": 3,
         "annotations": 5,
+        "labeled": 0,
         "methods": {"none": 3},
         "queued": 3,
     }

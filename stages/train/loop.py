@@ -85,7 +85,7 @@ class Course:
         left = (1 - done) / (1 - self.warmup)
         if self.decay == "cosine":
             return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
-        return self.learning_rate * left**0.9
+        return self.learning_rate * math.pow(left, 0.9)
 
     def balance(self, epoch: int) -> float:
         """How far weights that balance are in force in an epoch, from 1 to 0."""
@@ -153,9 +153,10 @@ class Training:
 
     @property
     def result(self) -> torch.nn.Module:
-        """The network that is validated and kept: the average if there is one."""
-        if self._average is None:
-            return self.module
+        """The network that is validated and kept: the objective's, or the average if there is."""
+        own: torch.nn.Module = self.objective.result(self.module)
+        if self._average is None or own is not self.module:
+            return own
         averaged: torch.nn.Module = self._average.module
         return averaged
 

@@ -23,6 +23,10 @@ CLASSES = 0.5
 """Weight of the loss over classes where a network answers both questions."""
 
 
+Answer = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+"""What a network answers: logits on the grid, of classes, or both (NET-1)."""
+
+
 class Objective(torch.nn.Module):
     """A loss of a network on a batch."""
 
@@ -38,6 +42,10 @@ class Objective(torch.nn.Module):
 
     def after_step(self, module: torch.nn.Module, done: float) -> None:
         """Told after each step, with the share of the training that is done."""
+
+    def result(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The network that is validated and kept: the one that is trained, or the objective's."""
+        return module
 
 
 class Supervised(Objective):
@@ -60,9 +68,7 @@ class Supervised(Objective):
     def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         return self.of(module(batch.images), batch)
 
-    def of(
-        self, answer: torch.Tensor | tuple[torch.Tensor, torch.Tensor], batch: Batch
-    ) -> torch.Tensor:
+    def of(self, answer: Answer, batch: Batch) -> torch.Tensor:
         """The loss of an answer that the network gave to the batch's images."""
         grid, classes = parted(answer)
         total = torch.zeros((), device=batch.images.device)

@@ -70,8 +70,8 @@ def test_the_rule_stands_before_the_figures() -> None:
             (("a", 0.8), ("b", 0.9)),
             {},
             (
-                "Chosen: b; its score of 0.900 is the best, and no simpler one lies within the margin "
-                "of 0.01 of it."
+                "Chosen: b; its score of 0.900 is the best, and no simpler one lies within "
+                "the margin of 0.01 of it."
             ),
         ),
         (
@@ -79,8 +79,8 @@ def test_the_rule_stands_before_the_figures() -> None:
             (("a", 0.895), ("b", 0.9)),
             {},
             (
-                "Chosen: a, the simplest within the margin of 0.01: its score lies 0.005 below that of "
-                "b, the best."
+                "Chosen: a, the simplest within the margin of 0.01: its score lies 0.005 below "
+                "that of b, the best."
             ),
         ),
         (
@@ -88,8 +88,8 @@ def test_the_rule_stands_before_the_figures() -> None:
             (("a", 0.895), ("b", 0.9)),
             {"margin": 0.05, "comparison": {"rule": "interval"}},
             (
-                "Chosen: a, the simplest within the margin of 0.05: its score lies 0.025 below that of "
-                "b, the best, at the lower end of the interval."
+                "Chosen: a, the simplest within the margin of 0.05: its score lies 0.025 below "
+                "that of b, the best, at the lower end of the interval."
             ),
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    adaptation,
     again,
     burned_in,
     canary,
@@ -27,6 +28,7 @@ for module in (
     midi,
     burned_in,
     inference_memory,
+    adaptation,
     train_step,
 ):
     module.main()

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.params import Name, Network, Numerics, Params, Project, Task, Volume
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Detection(Params):
+    """How lesions are counted as instances."""
+
+    structure: Name
+    """The structure whose connected parts are lesions."""
+    criterion: Literal["iou", "center"] = "iou"
+    """A hit is an overlap of at least `min_iou`, or a candidate's center within the lesion."""
+    min_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Least intersection over union of a candidate and a lesion."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Least probability of a candidate's voxels."""
+    min_voxels: Annotated[int, Field(ge=1)] = 1
+    """Smaller candidates are dropped."""
+    min_cpm: Share | None = None
+    """Least mean sensitivity at 1/8 to 8 false positives a scan; null asks for none."""
 
 
 class AssessParams(Params):
@@ -34,6 +51,8 @@ class AssessParams(Params):
     """Bootstrap samples of each interval."""
     nsd_tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
     """Surface distance that counts as agreement in the normalized surface Dice."""
+    detection: Detection | None = None
+    """Count a structure's lesions as instances, with a free-response (FROC) curve; null: do not."""
 
 
 class Parameters(Params):
@@ -52,6 +71,9 @@ class Parameters(Params):
         limits = self.assess.min_dice
         if isinstance(limits, dict) and limits.keys() != names:
             raise ValueError("assess.min_dice must name every structure of the task, and no other")
+        lesions = self.assess.detection
+        if lesions is not None and lesions.structure not in names:
+            raise ValueError("assess.detection.structure must be a structure of the task")
         classes = {label.name for label in self.task.classes}
         areas = self.assess.min_auc
         if isinstance(areas, dict) and areas.keys() != classes:

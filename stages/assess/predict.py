@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from audit.errors import Fault, Refused, Unreadable
 from stages.assess.class_verdict import PREDICTIONS
+from stages.assess.lesions import CANDIDATES, SCANS, candidates_of
 from stages.assess.params import Parameters
 from stages.channels import channels_count
 from stages.classify import Answer, classify
@@ -45,7 +46,7 @@ def predict_test_split(
     """Predict and score.
 
     Writes `predictions/<subject>/<series>.dcm` and `scores.parquet`, and with classes
-    `predictions.parquet`.
+    `predictions.parquet`, with detection `scans.parquet` and `candidates.parquet`.
 
     Raises:
         Refused: the test split has no labeled case.
@@ -58,11 +59,18 @@ def predict_test_split(
     skipped: list[dict[str, str]] = []
     rows: list[Row] = []
     said: list[Row] = []
+    wanted = params.assess.detection
+    scans: list[Row] = []
+    candidates: list[Row] = []
     for number, case in enumerate(cases, start=1):
         try:
             series, sample = load_case(case, params.task, params.volume)
             if series is not None and sample.labels is not None:
                 rows += _assess(series, sample, module, description, params, out)
+                if wanted is not None:
+                    scan, found = candidates_of(sample, answer, params, wanted)
+                    scans.append(scan)
+                    candidates += found
             if case.label is not None:
                 said += _class_rows(sample, answer, params)
         except Unreadable as error:
@@ -76,6 +84,9 @@ def predict_test_split(
     write_table(out / "scores.parquet", rows, SCORES)
     if params.task.classes:
         write_table(out / "predictions.parquet", said, PREDICTIONS)
+    if wanted is not None:
+        write_table(out / "scans.parquet", scans, SCANS)
+        write_table(out / "candidates.parquet", candidates, CANDIDATES)
     return Outcome(findings={"series": len(cases) - len(skipped), "skipped": skipped})
 
 

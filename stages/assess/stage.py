@@ -17,6 +17,9 @@ Rules:
 - ASS-7  A test series that cannot be read is a finding, never dropped in silence.
 - ASS-8  The gate refuses a class whose area under the ROC curve against the rest, or lower end of
          its interval where asked for, is below its declared limit or unknown.
+- ASS-9  Where `assess.detection` asks for it, a structure's lesions are counted as instances
+         (`stages/detection.py`), and a mean sensitivity below its declared limit, or unknown, is
+         refused.
 """
 
 from __future__ import annotations
@@ -81,6 +84,17 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
         write_table(ctx.out / "roc.parquet", found.roc, class_verdict.ROC)
         findings |= {"class_metrics": found.metrics}
         checks = tuple(class_verdict.judge(found.metrics, ctx.params))
+    wanted = ctx.params.assess.detection
+    if wanted is not None:
+        from stages.assess import lesions
+
+        scans = read_table(ctx.units[UNIT] / "scans.parquet")
+        candidates = read_table(ctx.units[UNIT] / "candidates.parquet")
+        points, line = lesions.summarize(scans, candidates, ctx.params)
+        write_table(ctx.out / "froc.parquet", points, lesions.FROC)
+        write_table(ctx.out / "froc_curve.parquet", line, lesions.CURVE)
+        findings |= {"froc": points}
+        checks += tuple(lesions.judge(points, wanted))
     missing = unread(ctx.trees[COHORT], [*scores, *said], ctx.params)
     gate = judge(metrics, missing, ctx.params)
     return Outcome(findings=findings, gate=Gate(checks=(*gate.checks, *checks)))

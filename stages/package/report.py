@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from stages.artifact import Digest
-from stages.package import report_classes
+from stages.package import report_classes, report_lesions
 from stages.package.document import Document, Figure, Section, Tile, show, table
 from stages.package.measured import Facts, interval_name, looks, timings
 from stages.package.params import Parameters
@@ -73,6 +73,8 @@ def _tested(results: Results, facts: Facts, pictures: Sequence[Figure]) -> Itera
             ("From the worst to the best mean Dice, spread evenly over the ranks.",),
             figures=tuple(pictures),
         )
+    if results.froc:
+        yield report_lesions.test(results, facts)
     if results.class_metrics:
         yield report_classes.test(results, facts)
 

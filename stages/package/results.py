@@ -36,6 +36,9 @@ class Results:
     confusion: Rows = field(default_factory=list)
     roc: Rows = field(default_factory=list)
     """The last five are empty for a task without classes."""
+    froc: Rows = field(default_factory=list)
+    froc_curve: Rows = field(default_factory=list)
+    """The last two are empty where lesions are not counted as instances."""
     pretraining: Mapping[str, Rows] = field(default_factory=dict)
     """Self-supervised method → its epochs."""
     trials: Rows = field(default_factory=list)
@@ -77,6 +80,8 @@ def read(trees: Mapping[str, Path]) -> Results:
         curves=read_table(trees["train"] / "curves.parquet"),
         trained={name: _json(variants / name / "result.json") for name in finalists},
         sources={path.stem: _json(path) for path in sorted(variants.glob("weights/*.json"))},
+        froc=_if_there(trees["assess"] / "froc.parquet"),
+        froc_curve=_if_there(trees["assess"] / "froc_curve.parquet"),
     )
 
 

@@ -9,20 +9,23 @@ no bit.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from stages.train.params import TrainParams
 from stages.train.patches import Shape, draw
-from stages.train.source import Purpose, Source, generator
+from stages.train.source import Purpose, Source, blind, generator
 
 Place = tuple[int, int]
 """A patch of an epoch: the turn of its source, from 0, and the source's index."""
+View = Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]]
+"""Makes another view of a patch, (slices, rows, columns), by random numbers of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Batch:
     places: tuple[Place, ...] = ()
     """Where each patch came from."""
     unlabeled: torch.Tensor | None = None
-    """(batch, 1, slices, rows, columns): images whose labels are not looked at."""
+    """(batch, views, slices, rows, columns): images whose labels are not looked at, as they were
+    drawn, and in a second channel another view of the same, if the way asks for one."""
 
     def update(self, digest: hashlib._Hash) -> None:
         """Add all that the network sees to a digest."""
@@ -66,6 +70,7 @@ def batches(
     *,
     workers: int = 0,
     unlabeled: Sequence[Source] = (),
+    second: View | None = None,
     by_chance: bool = False,
 ) -> Iterator[Batch]:
     """One epoch: the sources in turns, each turn in an order of its own.
@@ -77,7 +82,9 @@ def batches(
         train: batch size, patches an epoch, augmentation.
         seed: of all choices.
         workers: processes that draw ahead; 0 draws here. They decide no bit.
-        unlabeled: further volumes; each batch has as many patches of them.
+        unlabeled: further volumes; each batch has as many patches of them. Nothing that anybody
+            said about them is looked at.
+        second: makes another view of an unlabeled patch.
         by_chance: each batch takes every source with the same chance, so that its size differs
             and it may be empty (Poisson sampling, for privacy).
     """
@@ -97,7 +104,7 @@ def batches(
             for taken in [generator(seed, Purpose.CHANCE, epoch, step).uniform(size=len(sources))]
         ]
     loader = DataLoader(
-        _Drawn(sources, unlabeled, epoch, patch, train, seed),
+        _Drawn(sources, [blind(s) for s in unlabeled], epoch, patch, train, seed, second),
         batch_sampler=[group for group in groups if group],
         collate_fn=_join,
         num_workers=workers,
@@ -134,6 +141,7 @@ class _Drawn(Dataset[Batch]):
     patch: Shape
     train: TrainParams
     seed: int
+    second: View | None
 
     def __getitem__(self, index: tuple[Place, Place | None]) -> Batch:
         place, beside = index
@@ -141,14 +149,23 @@ class _Drawn(Dataset[Batch]):
         with _one_thread():
             image, target = self._draw(source, Purpose.PATCH, place)
             if beside is not None:
-                extra = self.unlabeled[beside[1]]
-                other, _ = self._draw(extra, Purpose.UNLABELED_PATCH, beside)
+                other = self._other(beside)
         return Batch(image, target, torch.tensor([source.label]), (place,), other)
 
+    def _other(self, place: Place) -> torch.Tensor:
+        """An unlabeled patch, its second view in a second channel."""
+        image, _ = self._draw(self.unlabeled[place[1]], Purpose.UNLABELED_PATCH, place)
+        if self.second is None:
+            return image
+        view = self.second(image[0, 0].numpy(), self._random(Purpose.STRONG_VIEW, place))
+        return torch.cat([image, torch.from_numpy(view)[None, None]], dim=1)
+
     def _draw(self, source: Source, purpose: Purpose, place: Place) -> tuple[torch.Tensor, ...]:
+        return draw(source, self.patch, self.train, self._random(purpose, place))
+
+    def _random(self, purpose: Purpose, place: Place) -> np.random.Generator:
         turn, index = place
-        random = generator(self.seed, purpose, self.epoch, index, *([turn] if turn else []))
-        return draw(source, self.patch, self.train, random)
+        return generator(self.seed, purpose, self.epoch, index, *([turn] if turn else []))
 
 
 def _join(drawn: list[Batch]) -> Batch:

@@ -1,8 +1,9 @@
 """The training loop: one for pre-training and every variant.
 
 AdamW, a learning rate that falls by epoch to zero (polynomial of degree 0.9, as in nnU-Net,
-Isensee et al., Nature Methods 2021), gradients clipped to a norm, and, if asked for, a moving
-average of the weights. Between two epochs a training is its state: what is saved there goes on to
+Isensee et al., Nature Methods 2021, or a cosine's half wave, Loshchilov and Hutter 2017; before it
+a warm-up, if asked for), gradients clipped to a norm, and, if asked for, a moving average of the
+weights. Between two epochs a training is its state: what is saved there goes on to
 the same bits, since all chance of an epoch is seeded by its number.
 """
 
@@ -54,6 +55,9 @@ class Course:
     weight_decay: float
     average: float | None
     numerics: Numerics
+    warmup: float = 0.0
+    decay: str = "polynomial"
+    balance_until: float | None = None
 
     @classmethod
     def of(
@@ -61,8 +65,33 @@ class Course:
     ) -> Course:
         """The declared course of one training."""
         return cls(
-            name, epochs, seed, train.learning_rate, train.weight_decay, train.average, numerics
+            name,
+            epochs,
+            seed,
+            train.learning_rate,
+            train.weight_decay,
+            train.average,
+            numerics,
+            train.warmup,
+            train.decay,
+            train.balance_until,
         )
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, from 1."""
+        done = (epoch - 1) / self.epochs
+        if done < self.warmup:
+            return self.learning_rate * min(1.0, epoch / (self.epochs * self.warmup))
+        left = (1 - done) / (1 - self.warmup)
+        if self.decay == "cosine":
+            return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
+        return self.learning_rate * math.pow(left, 0.9)
+
+    def balance(self, epoch: int) -> float:
+        """How far weights that balance are in force in an epoch, from 1 to 0."""
+        if self.balance_until is None:
+            return 1.0
+        return max(0.0, 1 - (epoch - 1) / self.epochs / self.balance_until)
 
 
 State = dict[str, torch.Tensor]
@@ -124,9 +153,10 @@ class Training:
 
     @property
     def result(self) -> torch.nn.Module:
-        """The network that is validated and kept: the average if there is one."""
-        if self._average is None:
-            return self.module
+        """The network that is validated and kept: the objective's, or the average if there is."""
+        own: torch.nn.Module = self.objective.result(self.module)
+        if self._average is None or own is not self.module:
+            return own
         averaged: torch.nn.Module = self._average.module
         return averaged
 
@@ -150,9 +180,10 @@ class Training:
         course = self.course
         torch.manual_seed(course.seed * 100_003 + number)
         done = (number - 1) / course.epochs
-        self._set_rates(done)
+        self._set_rates(number)
         _set_modes(self.module)
         self.objective.train()
+        self.objective.before_epoch(course.balance(number))
         losses, seen = [], hashlib.sha256()
         for batch in batches:
             batch.update(seen)
@@ -196,9 +227,9 @@ class Training:
         kind = {"bf16": torch.bfloat16, "f16": torch.float16}[self.course.numerics.precision]
         return torch.autocast(self.device, dtype=kind)
 
-    def _set_rates(self, done: float) -> None:
+    def _set_rates(self, number: int) -> None:
         """The learning rate of every group; what learns nothing for now is frozen for now."""
-        rate = self.course.learning_rate * (1 - done) ** 0.9
+        done, rate = (number - 1) / self.course.epochs, self.course.rate(number)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         for group, part, factor in zip(

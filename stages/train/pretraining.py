@@ -1,8 +1,11 @@
 """Self-supervised pre-training: weights from images whose labels are not looked at.
 
-`masked`: blocks of a patch are hidden behind its mean; the network, with a head of one channel,
-restores them. The loss is the mean squared error over the hidden voxels alone. Source: He et al.,
-*Masked autoencoders are scalable vision learners* (CVPR 2022), on a convolutional network.
+Rules (with TRN-2):
+
+- PRE-1  No label is read: sources are stripped of them, and so are batches, before anything is
+         drawn; not even where a patch lies depends on a label.
+- PRE-2  What a method makes of a patch hangs on seed, epoch, turn and volume alone.
+- PRE-3  What remains is the bare network's weights; decoders and projections go.
 """
 
 from __future__ import annotations
@@ -17,10 +20,18 @@ import torch
 from stages.network import assemble, weights_sha256
 from stages.train.batches import Batch, batches
 from stages.train.loop import Course, Training
-from stages.train.objective import Objective
-from stages.train.params import Parameters, Pretraining
-from stages.train.patches import Shape
-from stages.train.source import Purpose, Source, generator
+from stages.train.params import Parameters
+from stages.train.pretext import Method
+from stages.train.selfsup_contrastive import CONTRASTIVE
+from stages.train.selfsup_masked import MASKED
+from stages.train.selfsup_restoration import RESTORATION
+from stages.train.source import UNKNOWN, Purpose, Source, blind, generator
+
+METHODS: dict[str, Method] = {
+    "masked": MASKED,
+    "restoration": RESTORATION,
+    "contrastive": CONTRASTIVE,
+}
 
 
 def pretrain(
@@ -43,16 +54,20 @@ def pretrain(
     Returns:
         The network, and a row (epoch, loss, weights_sha256, batches_sha256) an epoch.
     """
-    seed, options = params.numerics.seed, params.train.pretraining
+    seed, options, chosen = params.numerics.seed, params.train.pretraining, METHODS[method]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = assemble(params.network, params.volume, channels=1)
+        module = untrained(params)
+        objective = chosen.objective(module, params)
     course = Course.of(
         f"pre-training ({method})", options.epochs, seed, params.train, params.numerics
     )
-    training = Training(module, METHODS[method](), replace(course, average=None))
+    training = Training(module, objective, replace(course, average=None))
+    unseen = [blind(source) for source in sources]
     rows = []
-    for epoch in training.run(lambda number: _hidden(sources, number, params, workers)):
+    for epoch in training.run(
+        lambda number: tasks(chosen, unseen, number, params, workers=workers)
+    ):
         rows.append(
             {
                 "epoch": epoch.number,
@@ -65,46 +80,41 @@ def pretrain(
     return module, rows
 
 
-class Masked(Objective):
-    """Mean squared error over the voxels that were hidden (the batch's targets say which)."""
-
-    def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        images, hidden = batch.images, batch.targets > 0
-        means = images.mean(dim=(1, 2, 3, 4), keepdim=True)
-        error = (module(torch.where(hidden, means, images)) - images) * hidden
-        loss: torch.Tensor = error.square().sum() / hidden.sum()
-        return loss
+def untrained(params: Parameters) -> torch.nn.Module:
+    """The task's network, of one channel where it answers on the grid."""
+    if params.task.structures:
+        return assemble(params.network, params.volume, channels=1)
+    return assemble(params.network, params.volume, channels=0, classes=len(params.task.classes))
 
 
-METHODS: dict[str, Callable[[], Objective]] = {"masked": Masked}
-
-
-def mask(patch: Shape, options: Pretraining, random: np.random.Generator) -> torch.Tensor:
-    """Which voxels are hidden: whole blocks, (1, 1, *patch), True where hidden."""
-    blocks = [-(-side // options.mask_block) for side in patch]
-    count = int(np.prod(blocks))
-    hidden = np.zeros(count, np.bool_)
-    hidden[random.permutation(count)[: max(1, round(count * options.mask_ratio))]] = True
-    voxels = hidden.reshape(blocks)
-    for axis in range(3):
-        voxels = voxels.repeat(options.mask_block, axis)
-    cut = voxels[: patch[0], : patch[1], : patch[2]]
-    return torch.from_numpy(np.ascontiguousarray(cut))[None, None]
-
-
-def _hidden(
-    sources: Sequence[Source], epoch: int, params: Parameters, workers: int
+def tasks(
+    method: Method,
+    sources: Sequence[Source],
+    epoch: int,
+    params: Parameters,
+    *,
+    workers: int = 0,
 ) -> Iterator[Batch]:
-    """An epoch's batches: images, and as targets which of their voxels are hidden."""
-    patch, seed = params.volume.patch, params.numerics.seed
-    options = params.train.pretraining
-    for batch in batches(sources, epoch, patch, params.train, seed, workers=workers):
-        masks = [
-            mask(
-                patch,
+    """An epoch's batches: what the network sees, and what it is to make of it (PRE-1, PRE-2)."""
+    seed, options = params.numerics.seed, params.train.pretraining
+    train = params.train.model_copy(update={"batch": method.batch(params)})
+    for batch in batches(sources, epoch, params.volume.patch, train, seed, workers=workers):
+        made = [
+            method.change(
+                image,
                 options,
-                generator(seed, Purpose.MASK, epoch, index, *([turn] if turn else [])),
+                generator(seed, Purpose.PRETEXT, epoch, index, *([turn] if turn else [])),
             )
-            for turn, index in batch.places
+            for image, (turn, index) in zip(batch.images[:, 0].numpy(), batch.places, strict=True)
         ]
-        yield replace(batch, targets=torch.cat(masks).float())
+        yield replace(
+            batch,
+            images=_stacked([seen[None] for seen, _ in made]),
+            targets=_stacked([target for _, target in made]),
+            labels=torch.full_like(batch.labels, UNKNOWN),
+        )
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    stacked = torch.from_numpy(np.stack(arrays))
+    return stacked.contiguous(memory_format=torch.channels_last_3d)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -22,11 +22,12 @@ class Purpose(IntEnum):
 
     ORDER = 0
     PATCH = 1
-    MASK = 2
+    PRETEXT = 2
     UNLABELED_ORDER = 3
     UNLABELED_PATCH = 4
     LABELED_SUBJECTS = 5
     CHANCE = 6
+    STRONG_VIEW = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def make_source(sample: Sample, task: Task, *, labeled: bool) -> Source:
         subject=sample.case.subject,
         vendor=sample.case.vendor,
     )
+
+
+def blind(source: Source) -> Source:
+    """The same image, without anything that anybody said about it."""
+    return replace(source, target=None, voxels=(), channels=(), label=UNKNOWN)
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

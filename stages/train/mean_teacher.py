@@ -1,0 +1,125 @@
+"""Mean teacher: what unlabeled images add to the labels' loss.
+
+The teacher is a moving average of the network. It sees an unlabeled patch as it was drawn (weak
+view); the network sees a strongly changed view of the same patch, and is to answer alike. Answers
+are compared as probabilities, by the mean squared difference and, on the grid, by Dice, which
+background does not outweigh. The weight of agreement rises with the training (ramp-up), since a
+teacher that knows nothing yet teaches nothing. The teacher is what is validated and kept.
+
+Sources: Tarvainen and Valpola, *Mean teachers are better role models* (NeurIPS 2017); strong and
+weak views: Sohn et al., *FixMatch* (NeurIPS 2020). Every case counts alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Self
+
+import numpy as np
+import torch
+
+from stages.network import parted
+from stages.train.batches import Batch
+from stages.train.objective import Answer, Objective, Supervised
+from stages.train.params import MeanTeacherParams
+from stages.train.views import Patch, cut, recolored
+
+
+class MeanTeacher(Objective):
+    """The labels' loss, and agreement with a teacher on a batch's `unlabeled` (weak, strong)."""
+
+    weight: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(
+        self, supervised: Supervised, module: torch.nn.Module, options: MeanTeacherParams
+    ) -> None:
+        """Make the teacher: a copy of the network as it starts."""
+        super().__init__()
+        self.supervised = supervised
+        self.options = options
+        self.teacher = copy.deepcopy(module).requires_grad_(requires_grad=False)
+        self.register_buffer("weight", torch.tensor(_ramp(0.0, options)))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        assert batch.unlabeled is not None  # noqa: S101 - `trial` draws them for this way
+        weak, strong = batch.unlabeled[:, :1], batch.unlabeled[:, 1:]
+        both = torch.cat([batch.images, strong])
+        answer = module(both.contiguous(memory_format=torch.channels_last_3d))
+        with torch.no_grad():
+            taught = self.teacher(weak.contiguous(memory_format=torch.channels_last_3d))
+        count = len(batch.images)
+        loss = self.supervised.of(_cases(answer, slice(None, count)), batch)
+        wanted = disagreement(_cases(answer, slice(count, None)), taught, self.options.confidence)
+        return loss + self.weight * wanted
+
+    def after_step(self, module: torch.nn.Module, done: float) -> None:
+        """Move the teacher; early on it follows faster, so that it forgets the random start."""
+        self.steps += 1
+        early = (1 + int(self.steps)) / (10 + int(self.steps))
+        decay = min(self.options.decay, early)
+        own, state = self.teacher.state_dict(), module.state_dict()
+        with torch.no_grad():
+            for name, value in state.items():
+                if value.is_floating_point():
+                    own[name].lerp_(value, 1 - decay)
+                else:
+                    own[name].copy_(value)
+        self.weight.fill_(_ramp(done, self.options))
+
+    def result(self, _module: torch.nn.Module) -> torch.nn.Module:
+        """The teacher."""
+        return self.teacher
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        """The teacher always answers as in use."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+
+def disagreement(answer: Answer, taught: Answer, confidence: float) -> torch.Tensor:
+    """How far an answer is from the teacher's, the mean over cases; 0 if alike.
+
+    Args:
+        answer: logits.
+        taught: the teacher's logits.
+        confidence: voxels and classes count only where the teacher's highest probability is this
+            or more.
+    """
+    total = torch.zeros(())
+    for own, other in zip(parted(answer), parted(taught), strict=True):
+        if own is None or other is None:
+            continue
+        have, want = own.float().softmax(dim=1), other.float().softmax(dim=1)
+        sure = (want.amax(dim=1, keepdim=True) >= confidence).to(have.dtype)
+        squares = ((have - want).square().sum(dim=1, keepdim=True) * sure).mean()
+        total = total.to(have.device) + squares
+        if own.ndim > 2:
+            total = total + _overlap(have[:, 1:] * sure, want[:, 1:] * sure)
+    return total
+
+
+def strong_view(options: MeanTeacherParams, patch: Patch, random: np.random.Generator) -> Patch:
+    """What the network sees of an unlabeled patch: other contrast and noise, boxes cut out."""
+    patch = recolored(patch, random, options.strength)
+    return cut(patch, random) if random.uniform() < options.cutout else patch
+
+
+def _overlap(have: torch.Tensor, want: torch.Tensor) -> torch.Tensor:
+    """One less Dice of probabilities (V-Net's, squares below: 0 where alike), over structures."""
+    both = 2 * (have * want).flatten(2).sum(dim=2)
+    each = have.square().flatten(2).sum(dim=2) + want.square().flatten(2).sum(dim=2)
+    return (1 - (both + 1e-5) / (each + 1e-5)).mean()
+
+
+def _cases(answer: Answer, part: slice) -> Answer:
+    return (answer[0][part], answer[1][part]) if isinstance(answer, tuple) else answer[part]
+
+
+def _ramp(done: float, options: MeanTeacherParams) -> float:
+    """The weight of agreement (sigmoid ramp-up of the source)."""
+    share = min(1.0, done / options.ramp) if options.ramp else 1.0
+    return options.weight * math.exp(-5 * (1 - share) ** 2)

@@ -121,6 +121,7 @@ def _finalists(results: Results, train: Json) -> Table:
     share = train.get("comparison", {}).get("confidence")
     interval = "CI" if share is None else f"{100 * share:g} % CI"
     best = max(results.comparison, key=lambda row: row["score"])["variant"]
+    aside = {name: r["aside"]["score"] for name, r in results.trained.items() if "aside" in r}
     rows = [
         {
             **row,
@@ -129,6 +130,7 @@ def _finalists(results: Results, train: Json) -> Table:
             "difference_ci": None if row["variant"] == best else _interval(row, "difference"),
             "p": None if row["variant"] == best else row["p"],
             "kept": f"{row['selected_epoch']} of {row['epochs']}",
+            "aside": aside.get(row["variant"]),
         }
         for row in results.comparison
     ]
@@ -146,6 +148,7 @@ def _finalists(results: Results, train: Json) -> Table:
         "difference_ci": f"{interval} of the difference",
         "p": "p, corrected",
         **figures,
+        **({"aside": "Score, other vendors"} if aside else {}),
         "trained_parameters": "Parameters trained",
         "parameters": "of all",
         "kept": "Epoch kept",

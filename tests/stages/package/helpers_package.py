@@ -17,6 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from stages.archive import write_zip
 from stages.artifact import Manifest
 from stages.package.params import Parameters
+from stages.package.results import Results
 from stages.package.stage import STAGE
 from stages.segmentation import write_labels
 from stages.series import read_series
@@ -147,6 +148,21 @@ RESOLVED: dict[str, Any] = {
         },
     },
 }
+
+EMPTY = Results(
+    series=[],
+    splits=[],
+    quarantine=[],
+    agreement=[],
+    queue=[],
+    candidate={},
+    comparison=[],
+    histories={},
+    metrics=[],
+    scores=[],
+    equivalence=[],
+)
+"""Tables of nothing."""
 
 
 def write_trees(root: Path) -> dict[str, Path]:

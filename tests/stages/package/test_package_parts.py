@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -11,14 +12,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers_package import HOSTILE, MEASURED, RESOLVED, parameters
+from helpers_package import EMPTY, HOSTILE, MEASURED, RESOLVED, parameters
 from helpers_pretrained import source_of
 
 from stages.package import charts, charts_training, measured, report, sbom
 from stages.package.document import SVG, Document, Figure, Section, Tile, render, show, table
 from stages.package.leaks import leaks
 from stages.package.overlays import spread
-from stages.package.results import Results
 from stages.pretrained_params import Weights
 
 EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
@@ -285,7 +285,7 @@ def test_what_was_measured_is_read() -> None:
 @pytest.mark.rule("SBM-4")
 def test_the_report_shows_pretrained_weights_as_soup() -> None:
     facts = measured.Facts(measured={}, checks=[], parameters={})
-    results = Results(*[[]] * 5, {"weights_sha256": "a" * 64}, [], {}, *[[]] * 3)
+    results = replace(EMPTY, candidate={"weights_sha256": "a" * 64})
     plain = parameters()
     sources = {"net": source_of(b"weights", requirements=("One.", "Two."))}
     shown = {}

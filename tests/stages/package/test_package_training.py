@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers_package import COMPARED, GATES, HOSTILE, MEASURED, RESOLVED, compared, trial
+from helpers_package import COMPARED, EMPTY, GATES, HOSTILE, MEASURED, RESOLVED, compared, trial
 
 from stages.package import charts_training
 from stages.package.document import Section, Table
 from stages.package.measured import Facts
 from stages.package.report_training import chosen_text, variants
-from stages.package.results import Results
 
 CHECKS = [
     {"stage": stage, **check.model_dump(mode="json")}
@@ -20,7 +19,6 @@ CHECKS = [
     for check in gate.checks
 ]
 FACTS = Facts(MEASURED, CHECKS, RESOLVED)
-EMPTY = Results(*[[]] * 5, {}, [], {}, *[[]] * 3)
 RESULTS = replace(
     EMPTY,
     comparison=[compared(*row) for row in COMPARED],
@@ -129,6 +127,17 @@ def test_the_finalists_stand_with_their_intervals_and_tests() -> None:
     }
     assert rows["finetuned"]["p, corrected"] == rows["finetuned"]["Less the best"] == "–"
     assert made.marked == 2
+
+
+def test_what_adaptation_costs_the_other_vendors_is_shown() -> None:
+    trained = {
+        name: {"start": "random", "new_tensors": [], "unused_tensors": [], "aside": {"score": 0.7}}
+        for name, _ in COMPARED
+    }
+    made = tables(variants(replace(RESULTS, trained=trained), FACTS))
+    columns = made["Comparison on the validation split"].columns
+    row = made["Comparison on the validation split"].rows[0]
+    assert dict(zip(columns, row, strict=True))["Score, other vendors"] == "0.700"
 
 
 def test_screening_says_who_went_on() -> None:

@@ -35,7 +35,9 @@ def over_epochs(histories: Mapping[str, Rows], pretraining: Mapping[str, Rows]) 
         for axes, (title, column, shown) in zip(axes_of, panels, strict=False):
             for index, (name, rows) in enumerate(shown.items()):
                 points = [(r["epoch"], r[column]) for r in rows if r[column] is not None]
-                x, y = zip(*points, strict=True) if points else ((), ())
+                if not points:
+                    continue
+                x, y = zip(*points, strict=True)
                 axes.plot(x, y, label=name, markevery=max(1, len(x) // 10), **_mark(index))
             last = max(row["epoch"] for rows in shown.values() for row in rows)
             axes.set(title=title, xlabel="Epoch", xlim=(0, last * 1.03))
@@ -43,7 +45,6 @@ def over_epochs(histories: Mapping[str, Rows], pretraining: Mapping[str, Rows]) 
             if shown is pretraining:
                 axes.legend()
             elif column == "score":
-                axes.set_ylim(0, 1.02)
                 canvas.legend(
                     *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4
                 )

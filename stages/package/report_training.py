@@ -67,8 +67,8 @@ def _declared(train: Json) -> Iterator[str]:
         f"All variants have the same data, order and augmentation; {train['epochs']} epochs, "
         f"{seeds} seed{'' if seeds == 1 else 's'} for each finalist, "
         + (
-            f"after screening by {screened} epochs, from which {options['screening_keep']:.0%} go "
-            "on. "
+            f"after screening (epochs: {screened}), from which "
+            f"{100 * options['screening_keep']:g} % go on. "
             if screened
             else "no screening. "
         )
@@ -207,7 +207,7 @@ def _figures(results: Results) -> Iterator[Figure]:
     yield Figure(
         SVG,
         charts_training.over_epochs(results.histories, results.pretraining),
-        "Training loss and validation score of every finalist over its epochs; best scores: "
+        "Training loss and validation score of every finalist over its epochs; scores: "
         + ", ".join(f"{row['variant']} {show(row['score'])}" for row in results.comparison)
         + ".",
         "Training curves of the first seed: loss of training, score on the validation split.",

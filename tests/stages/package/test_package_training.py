@@ -50,7 +50,7 @@ def test_the_rule_stands_before_the_figures() -> None:
     assert "not more than 0.01 below the best one's, the simplest" in text
     assert "in the order scratch, frozen, finetuned" in text
     assert "3 seeds" in text
-    assert "after screening by 2 epochs, from which 50% go on" in text
+    assert "after screening (epochs: 2), from which 50 % go on" in text
     worst = {**RESOLVED["train"], "comparison": {**RESOLVED["train"]["comparison"]}}
     worst["comparison"]["rule"] = "interval"
     text = told(variants(RESULTS, Facts(MEASURED, CHECKS, {"train": worst})))

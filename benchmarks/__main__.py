@@ -1,4 +1,8 @@
-"""Run every benchmark, each figure beside its peer, as a ratio: `python -m benchmarks`."""
+"""Run the benchmarks, each figure beside its peer, as a ratio: `python -m benchmarks`.
+
+Those that train for an hour keep what is done in a folder, and are run alone: `ultrasound`,
+`hippocampus`.
+"""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ def unadapted(faded: Data) -> Trained:
     return _train("scratch", faded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["statistics", "spectrum", "histogram"])
 def test_a_way_finds_more_on_another_scanner_than_none(
     faded: Data, unadapted: Trained, name: str
@@ -103,6 +104,7 @@ def test_a_way_finds_more_on_another_scanner_than_none(
     assert _train(name, faded).result["score"] > unadapted.result["score"] + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "weight"), [("correlation", 3.0), ("adversarial", 0.3)])
 def test_alike_features_find_more_than_the_same_training_without_their_weight(
     faded: Data, name: str, weight: float

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from benchmarks import again, burned_in, canary, ingest, ingest_memory, ledger, midi, start, trace
+from benchmarks import (
+    again,
+    burned_in,
+    canary,
+    inference_memory,
+    ingest,
+    ingest_memory,
+    ledger,
+    midi,
+    start,
+    trace,
+    train_step,
+)
 
-for module in (start, again, trace, ledger, ingest, ingest_memory, canary, midi, burned_in):
+for module in (
+    start,
+    again,
+    trace,
+    ledger,
+    ingest,
+    ingest_memory,
+    canary,
+    midi,
+    burned_in,
+    inference_memory,
+    train_step,
+):
     module.main()

@@ -251,11 +251,10 @@ def _trial(job: tuple[str, int, int], folder: Path, budget: Budget, cache: Path)
     start = time.process_time()
     with pinned(params.numerics):
         trained = run_trial(
-            Trial(way, seed, params.train.epochs),
+            Trial(way, seed, params.train.epochs, name),
             data,
             params,
             start=weights,
-            say=lambda _epoch, _loss: None,
         )
     found = {
         "seconds": before + time.process_time() - start,

@@ -6,7 +6,8 @@ import ast
 import inspect
 import sys
 from itertools import pairwise
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -44,17 +45,31 @@ def _told(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _type(annotation: Any) -> str:
-    name = getattr(annotation, "__name__", "") if isinstance(annotation, type) else ""
-    text = name or str(annotation)
-    for word in ("typing.", "stages.params.", "Annotated", "NoneType"):
-        text = text.replace(word, "" if word != "NoneType" else "None")
-    return text.split(", FieldInfo")[0].replace("|", "or")
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inner[0])
+    if origin in (Union, UnionType):
+        return " or ".join(_type(part) for part in inner)
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, inner))}]"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(_type(part) for part in inner)}]"
+    if annotation in (None, type(None), Ellipsis):
+        return "..." if annotation is Ellipsis else "None"
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for part in getattr(annotation, "__args__", ()) for m in _models(part)]
+
+
+def _many(annotation: Any) -> str:
+    """How a key goes on to the models below it: one, a list of them, or some by name."""
+    if isinstance(annotation, type):
+        return ""
+    return ".<name>" if get_origin(annotation) is dict else "[]"
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
@@ -65,8 +80,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, 
         key = f"{prefix}{field.alias or name}"
         inner = _models(field.annotation)
         if inner:
-            many = not isinstance(field.annotation, type)
-            found += rows(inner[0], f"{key}[]." if many else f"{key}.")
+            found += rows(inner[0], f"{key}{_many(field.annotation)}.")
             continue
         needed = field.default is PydanticUndefined and field.default_factory is None
         default = "required" if needed else f"`{field.get_default(call_default_factory=True)!r}`"

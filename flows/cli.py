@@ -11,13 +11,14 @@ import sys
 import typer
 
 from flows import console
-from flows.verbs import audit, chain, keys, product, release, reproduce, sources, vault
+from flows.verbs import audit, chain, keys, product, release, reproduce, sources, suggest, vault
 
 app = typer.Typer(
     name="kette", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="From DICOM studies to a released network, with signed evidence for every link.",
 )  # fmt: skip
 app.add_typer(chain.app)
+app.add_typer(suggest.app)
 app.add_typer(product.app)
 app.add_typer(release.app)
 app.add_typer(reproduce.app)

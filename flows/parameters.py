@@ -26,6 +26,7 @@ from stages.ingest.params import IngestParams
 from stages.optimize.params import OptimizeParams
 from stages.package.params import PackageParams
 from stages.params import Network, Numerics, Params, Project, Task, Volume
+from stages.pretrained_params import Weights
 from stages.train.params import TrainParams
 
 
@@ -38,6 +39,7 @@ class Parameters(Params):
     numerics: Numerics = Numerics()
     volume: Volume
     network: Network = Network()
+    weights: Weights = Weights()
     ingest: IngestParams = IngestParams()
     annotate: AnnotateParams = AnnotateParams()
     dataset: DatasetParams = DatasetParams()

@@ -10,7 +10,8 @@ Rules:
 - BUN-2  `configs/kette.json` is a `BundleConfig`: all that inference must know, and nothing that
          Python would have to import to understand it.
 - BUN-3  The limits are those of the series that the network learned from, widened by a declared
-         margin; what lies outside is refused, not extrapolated.
+         margin; what lies outside is refused, not extrapolated. A series that had to be resampled
+         is taken only by a network that learned from such.
 
 Version 1 is the first schema. A later version names here how a bundle of the one before is read.
 """
@@ -50,6 +51,9 @@ class Limits(Params):
     """Voxels along each axis."""
     spacing_mm: tuple[Range, Range, Range]
     """Distance of voxel centers along each axis, in mm."""
+    resampled: bool = False
+    """Whether a series of uneven spacing or with a tilted gantry is taken, and resampled as the
+    network's own were; only if it learned from such."""
 
     @field_validator("shape", "spacing_mm")
     @classmethod
@@ -63,6 +67,8 @@ class Limits(Params):
         cls,
         grids: Iterable[tuple[Sequence[int], Sequence[float]]],
         margin: float,
+        *,
+        resampled: bool = False,
     ) -> Limits:
         """The ranges that hold every grid, widened (BUN-3).
 
@@ -70,6 +76,7 @@ class Limits(Params):
             grids: shape (voxels) and spacing (mm) of each series that the network learned from,
                 axes (slice, row, column).
             margin: 0.25 allows 1.25 times the largest and 1 / 1.25 of the smallest figure seen.
+            resampled: whether one of them was resampled.
 
         Raises:
             ValueError: without any grid.
@@ -78,7 +85,11 @@ class Limits(Params):
         if not seen:
             raise ValueError("no series was seen")
         shapes, spacings = zip(*seen, strict=True)
-        return cls(shape=_widened(shapes, margin), spacing_mm=_widened(spacings, margin))
+        return cls(
+            shape=_widened(shapes, margin),
+            spacing_mm=_widened(spacings, margin),
+            resampled=resampled,
+        )
 
     def outside(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> str | None:
         """What lies outside, as a sentence with figure and limit; None if nothing does."""
@@ -109,13 +120,19 @@ class BundleConfig(Params):
     volume: Volume
     network: Network
     """As trained; inference does not build it."""
-    channels_out: Annotated[int, Field(ge=2)]
-    """Background and one channel a structure, in the order of `task.structures`."""
+    channels_out: Annotated[int, Field(ge=1)]
+    """Background and one channel a structure, in the order of `task.structures`; 1 for a task of
+    classes alone, whose models have no output on the grid."""
     numerics: Numerics
     """Inference runs with these threads, as the equivalence test did."""
     models: Mapping[Target, str]
     """Target → member of the archive, the preferred target first; the values are `MODELS`'."""
     limits: Limits
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it is used on single pictures: it has classes alone, and learned from some."""
+        return "picture" in self.task.kinds and self.limits.shape[0][0] <= 1
 
     @model_validator(mode="after")
     def _whole(self) -> BundleConfig:

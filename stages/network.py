@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +29,11 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as to_bytes
 
 from audit.errors import Unreadable, WrongUse
+from stages import network_defaults
 from stages.channels import channels_count
+from stages.classify import Answer
 from stages.params import Network, Numerics, Task, Volume
-from stages.wrapped import Planar, Shared
+from stages.wrapped import Shared, adapted
 
 _REMEDY = "Correct `network` in params.yaml."
 
@@ -78,32 +79,31 @@ def assemble(
         WrongUse: as `build`.
     """
     made = _resolve(network.target)
-    arguments = _arguments(made, 2 if volume.planar else 3, channels or classes)
+    arguments = network_defaults.arguments(
+        network.target,
+        made,
+        dims=2 if volume.planar else 3,
+        channels_out=channels or classes,
+        patch=volume.patch[1:] if volume.planar else volume.patch,
+        given=network.arguments,
+        spacing_mm=_spacing(volume),
+    )
     try:
-        module = made(**(arguments | network.arguments))
+        module = made(**arguments)
     except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
         raise WrongUse(f"{network.target} refuses its arguments: {error}.", _REMEDY) from error
     last = torch.channels_last if volume.planar else torch.channels_last_3d
     module.to(memory_format=last)  # type: ignore[call-overload]  # stub lacks it
-    if volume.planar:
-        module = Planar(module)
+    module = adapted(module, volume)
     check_takes(module, volume.patch, channels, 0 if channels else classes)
     if channels and classes:
         module = Shared(module, volume.patch, classes)
     return module
 
 
-def _arguments(made: type[torch.nn.Module], dims: int, outputs: int) -> dict[str, int]:
-    """Dimensions, input and output channels, by the names that the class has for them."""
-    known = {
-        "spatial_dims": dims,
-        "in_channels": 1,
-        "n_input_channels": 1,
-        "out_channels": outputs,
-        "num_classes": outputs,
-    }
-    taken = inspect.signature(made).parameters
-    return {name: value for name, value in known.items() if name in taken}
+def _spacing(volume: Volume) -> tuple[float, ...] | None:
+    spacing = volume.spacing_mm
+    return spacing[1:] if spacing is not None and volume.planar else spacing
 
 
 def check_takes(
@@ -182,11 +182,6 @@ def weights_sha256(module: torch.nn.Module) -> str:
     return hashlib.sha256(to_bytes(_weights(module))).hexdigest()
 
 
-Answer = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
-"""Logits on the grid (batch, channels, slices, rows, columns), logits of classes (batch, classes);
-None for what the task does not ask."""
-
-
 def answerer(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], Answer]:
     """The network as a function of arrays: (batch, 1, *patch) → both kinds of logits."""
     device = next(module.parameters()).device
@@ -205,7 +200,7 @@ def answerer(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], Answer]
 
 
 def predictor(module: torch.nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The network as the function that `stages.volume.sliding_window` takes.
+    """The network as the function that `stages.windows` takes.
 
     Returns:
         (1, 1, *patch) → logits (1, channels, *patch), as `stages.runtime` gives them.

@@ -88,6 +88,15 @@ class Task(Params):
             raise ValueError("classes must be none, or two and more of different names")
         return value
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of series, of its modality, that it is asked about.
+
+        Volumes (`image`), and, for classes alone, each picture of no place (`picture`).
+        """
+        alone = self.classes and not self.structures
+        return frozenset({"image", "picture"} if alone else {"image"})
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.structures and not self.classes:

@@ -131,6 +131,14 @@ class Planner:
                 own_outputs(self.ledger.by_key().values(), self.store, self.place.data),
                 self.dry,
             )
+        if stage.name == "train":
+            return PlanContext(
+                parameters,
+                upstream,
+                dry=self.dry,
+                project=self.place.project,
+                home=self.place.home,
+            )
         if stage.name != "package":
             return PlanContext(parameters, upstream)
         return PlanContext(

@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import connection
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from typing import Any
 from audit.errors import Fault, KetteError, Transient
 from stages.artifact import Digest
 from stages.params import Numerics
+from stages.parent import end_with_parent
 from stages.stage import Json, MergeContext, RunContext, Stage, Unit
 from stages.store import DISK_ERRORS, Entry, Store, disk_fault
 
@@ -183,14 +183,7 @@ def _begin(variables: Mapping[str, str], progress: Queue[tuple[str, float] | Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator ends its workers
     progress.cancel_join_thread()
     _PROGRESS = progress
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def work(job: Job) -> Entry:
@@ -248,7 +241,17 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         if job.stage in SEES_IDENTITIES:
             warnings.simplefilter("ignore")  # libraries' warnings quote values
         if job.units is None:
-            context = RunContext(job.parameters, trees, out, _say, job.loader_workers)
+            beside = job.store.parent
+            context = RunContext(
+                job.parameters,
+                trees,
+                out,
+                _say,
+                job.loader_workers,
+                scratch=beside / "scratch" / job.key,
+                cache=beside / "cache",
+                logs=beside / "logs" / job.stage / job.key[:12],
+            )
             outcome = stage.run(job.unit, context)
         else:
             units = {
@@ -269,4 +272,5 @@ def _into(out: Path, job: Job, stage: Stage[Any], trees: dict[str, Path], store:
         environment=_numeric_facts() if stage.numeric and job.units is None else {},
     )
     store.remember(entry)
+    shutil.rmtree(job.store.parent / "scratch" / job.key, ignore_errors=True)
     return entry

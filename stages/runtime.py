@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,17 +22,36 @@ from numpy.typing import NDArray
 
 from audit.errors import Unreadable, WrongUse
 from stages.bundle import Target
+from stages.classify import Answer
 
 Window = NDArray[np.float32]
 Predict = Callable[[Window], Window]
 """(1, 1, slices, rows, columns) → logits (1, channels, slices, rows, columns), float32."""
+Run = Callable[[Window], Mapping[str, Window]]
+"""(1, 1, slices, rows, columns) → name of an output → its logits, float32."""
 
 PRECISION = "f32"
-INPUT, OUTPUT = "image", "logits"
-"""Names of the model's input and output."""
+INPUT, OUTPUT, CLASSES = "image", "logits", "class_logits"
+"""Names of the model's input and outputs: logits on the grid, logits of classes (1, classes). A
+model has those that its task asks."""
 
 
 def predictor(target: Target, member: str, read: Callable[[str], bytes], threads: int) -> Predict:
+    """Open a model with logits on the grid for a CPU target; arguments and errors as `answerer`."""
+    answer = answerer(target, member, read, threads)
+
+    def predict(window: Window) -> Window:
+        grid, _ = answer(window)
+        if grid is None:
+            raise TypeError("the model answers with no logits on the grid")
+        return grid
+
+    return predict
+
+
+def answerer(
+    target: Target, member: str, read: Callable[[str], bytes], threads: int
+) -> Callable[[Window], Answer]:
     """Open a model for a CPU target.
 
     Args:
@@ -53,9 +72,10 @@ def predictor(target: Target, member: str, read: Callable[[str], bytes], threads
         )
     try:
         if target == "onnxruntime-cpu":
-            return _onnxruntime(read(member), threads)
-        weights = PurePosixPath(member).with_suffix(".bin").as_posix()
-        return _openvino(read(member), read(weights), threads)
+            run = _onnxruntime(read(member), threads)
+        else:
+            weights = PurePosixPath(member).with_suffix(".bin").as_posix()
+            run = _openvino(read(member), read(weights), threads)
     except (ImportError, KeyError):
         raise
     except Exception as error:
@@ -64,8 +84,14 @@ def predictor(target: Target, member: str, read: Callable[[str], bytes], threads
             "Fetch the release again, or run `optimize` again.",
         ) from error
 
+    def answer(window: Window) -> Answer:
+        found = run(window)
+        return found.get(OUTPUT), found.get(CLASSES)
 
-def _onnxruntime(model: bytes, threads: int) -> Predict:
+    return answer
+
+
+def _onnxruntime(model: bytes, threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -74,15 +100,15 @@ def _onnxruntime(model: bytes, threads: int) -> Predict:
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
 
-    def predict(window: Window) -> Window:
-        logits: Window = session.run([OUTPUT], {INPUT: window})[0]
-        return logits
+    def run(window: Window) -> Mapping[str, Window]:
+        return dict(zip(names, session.run(names, {INPUT: window}), strict=True))
 
-    return predict
+    return run
 
 
-def _openvino(xml: bytes, weights: bytes, threads: int) -> Predict:
+def _openvino(xml: bytes, weights: bytes, threads: int) -> Run:
     import openvino
 
     core = openvino.Core()
@@ -96,8 +122,10 @@ def _openvino(xml: bytes, weights: bytes, threads: int) -> Predict:
         },
     )
 
-    def predict(window: Window) -> Window:
-        logits: Window = compiled(window)[OUTPUT]
-        return logits.copy()
+    names = [output.get_any_name() for output in compiled.outputs]
 
-    return predict
+    def run(window: Window) -> Mapping[str, Window]:
+        found = compiled(window)
+        return {name: found[name].copy() for name in names}
+
+    return run

@@ -7,7 +7,8 @@ Rules:
 
 - SEG-1  Frames are placed by their position in the patient, never by their order; a frame that
          lies on no slice of the series, or on a grid of another shape or orientation, refuses the
-         object. A slice without a frame is background.
+         object. A slice without a frame is background. Where the series was resampled, frames are
+         placed on its acquired frames, and the label map is carried to its grid.
 - SEG-2  An object that refers to another series or frame of reference, or that names none of the
          task's structures, is refused.
 - SEG-3  Where segments overlap, the structure that stands later in the task wins (a lesion within
@@ -120,37 +121,41 @@ def _labels(seg: Dataset, series: Series, task: Task) -> Labels:
             classes[structure.name] = label
     if not found:
         raise _refusal("names none of the task's structures")
-    masks = _masks(seg, series.geometry, found)
-    label_map = np.zeros(series.geometry.shape, np.uint8)
+    masks = _masks(seg, series, found)
+    label_map = np.zeros(series.frame_shape, np.uint8)
     for structure in task.structures:
         if structure.name in masks:
             label_map[masks[structure.name]] = structure.label
+    if series.regrid:
+        label_map = series.regrid.labels(label_map)
     return Labels(label_map, classes, str(seg.get("ContentCreatorName", "")))
 
 
 def _masks(
-    seg: Dataset, grid: Geometry, found: Mapping[int, Structure]
+    seg: Dataset, series: Series, found: Mapping[int, Structure]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Structure's name → mask, frame by frame placed by position (SEG-1)."""
+    """Structure's name → mask on the series' frames, placed by position (SEG-1)."""
     frames = seg.pixel_array.reshape(-1, int(seg.Rows), int(seg.Columns))
     groups = seg.PerFrameFunctionalGroupsSequence
-    if frames.shape[1:] != grid.shape[1:] or len(frames) != len(groups):
+    if frames.shape[1:] != series.frame_shape[1:] or len(frames) != len(groups):
         raise _refusal("has frames of another shape than the series")
     if seg.SegmentationType == "FRACTIONAL":
         frames = frames >= 0.5 * int(seg.MaximumFractionalValue)
     shared = seg.SharedFunctionalGroupsSequence[0]
-    masks = {structure.name: np.zeros(grid.shape, np.bool_) for structure in found.values()}
+    masks = {structure.name: np.zeros(series.frame_shape, np.bool_) for structure in found.values()}
+    places = series.frame_places
     for frame, group in zip(frames, groups, strict=True):
         structure = found.get(
             int(_macro(group, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         )
         if structure is not None:
-            masks[structure.name][_slice(group, shared, grid)] |= frame.astype(np.bool_)
+            at = _frame(group, shared, series.geometry, places)
+            masks[structure.name][at] |= frame.astype(np.bool_)
     return masks
 
 
-def _slice(group: Dataset, shared: Dataset, grid: Geometry) -> int:
-    """Index of the slice on which a frame lies."""
+def _frame(group: Dataset, shared: Dataset, grid: Geometry, places: NDArray[np.float64]) -> int:
+    """Index of the series' frame on which a frame of the segmentation lies."""
     orientation = _macro(group, shared, "PlaneOrientationSequence").ImageOrientationPatient
     pixel_mm = _macro(group, shared, "PixelMeasuresSequence").PixelSpacing
     if not np.allclose(
@@ -160,8 +165,8 @@ def _slice(group: Dataset, shared: Dataset, grid: Geometry) -> int:
     position = _macro(group, shared, "PlanePositionSequence").ImagePositionPatient
     offset = np.array(position, dtype=np.float64) - np.array(grid.origin_mm)
     index = np.array(grid.axes) @ offset / np.array(grid.spacing_mm)
-    nearest = round(float(index[0]))
-    if np.abs(index - [nearest, 0, 0]).max() > 0.1 or not 0 <= nearest < grid.shape[0]:
+    nearest = int(np.abs(places[:, 0] - index[0]).argmin())
+    if np.abs(index - places[nearest]).max() > 0.1:
         raise _refusal("has a frame that lies on no slice of the series")
     return nearest
 

@@ -4,6 +4,9 @@ Rules:
 
 - SEG-4  A written object's bytes depend on its arguments alone: UIDs are digests of the seed,
          dates and times are the epoch's.
+- SEG-5  A frame of a written object is a frame of the series: at its position, referring to it. Of
+         a series that was resampled the label map is carried back to the acquired frames, so that
+         nothing refers to an image that does not exist.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from stages.frames import PER_FRAME, SHARED
 from stages.params import Task
 from stages.series import Series
 
@@ -62,6 +66,48 @@ def write_labels(
 
     Args:
         path: the file; its folder is made.
+        label_map: as all others, see `make_labels`.
+        series: the series that it segments.
+        task: its structures.
+        seed: what makes the object unique.
+        epoch: content, series and creation time.
+        description: of series and content.
+        classes: structure's name → class label.
+        algorithm: name and version; None if drawn by hand.
+        creator: ContentCreatorName.
+    """
+    seg = make_labels(
+        label_map,
+        series,
+        task,
+        seed=seed,
+        epoch=epoch,
+        description=description,
+        classes=classes,
+        algorithm=algorithm,
+        creator=creator,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        seg.save_as(path)
+
+
+def make_labels(
+    label_map: LabelMap,
+    series: Series,
+    task: Task,
+    *,
+    seed: str,
+    epoch: datetime,
+    description: str,
+    classes: Mapping[str, str] = {},
+    algorithm: str | None = None,
+    creator: str,
+) -> Dataset:
+    """Make a BINARY SEG object of a label map (SEG-4, SEG-5).
+
+    Args:
         label_map: (slices, rows, columns) on the grid of `series`.
         series: the series that it segments.
         task: gives every segment its label and code; a structure without voxels is described too.
@@ -76,20 +122,23 @@ def write_labels(
 
     if label_map.shape != series.geometry.shape or label_map.dtype != np.uint8:
         raise ValueError("a label map is uint8 on the grid of its series")
-    segments = np.zeros_like(label_map)
+    on_frames = series.regrid.to_frames(label_map) if series.regrid else label_map
+    segments = np.zeros_like(on_frames)
     for number, structure in enumerate(task.structures, start=1):
-        segments[label_map == structure.label] = number
+        segments[on_frames == structure.label] = number
+    if series.frames:  # an enhanced instance: its own order of frames
+        segments = segments[np.argsort(series.frames)]
     moment = epoch.astimezone(UTC)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        seg = hd.seg.Segmentation(
+        seg: Dataset = hd.seg.Segmentation(
             source_images=(_completed(series), *series.headers[1:]),
             pixel_array=segments,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=_descriptions(task, classes, algorithm),
-            series_instance_uid=_uid(seed, "series"),
+            series_instance_uid=digest_uid(seed, "series"),
             series_number=900,
-            sop_instance_uid=_uid(seed, "instance"),
+            sop_instance_uid=digest_uid(seed, "instance"),
             instance_number=1,
             manufacturer="Kette",
             manufacturer_model_name="Kette",
@@ -105,23 +154,40 @@ def write_labels(
             omit_empty_frames=bool(segments.any()),
         )
         _fix(seg, seed, moment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seg.save_as(path)
+    return seg
+
+
+def completed_patient(header: Dataset) -> Dataset:
+    """A copy of a header with all of patient and study that an object made from it takes over.
+
+    Both are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports leave them out.
+    """
+    header = deepcopy(header)
+    for keyword in _TYPE_2:
+        if keyword not in header:
+            setattr(header, keyword, "")
+    return header
 
 
 def _completed(series: Series) -> Dataset:
     """The first header, with all that a SEG takes over from it.
 
-    Patient and study are type 2 (PS3.3 C.7.1.1, C.7.2.1): present, perhaps empty; some exports
-    leave them out. A slice without thickness is as thick as its distance to the next.
+    A slice without thickness is as thick as its distance to the next.
     """
-    header = deepcopy(series.headers[0])
-    for keyword in _TYPE_2:
-        if keyword not in header:
-            setattr(header, keyword, "")
+    header = completed_patient(series.headers[0])
     if not header.get("SliceThickness"):
         header.SliceThickness = series.geometry.spacing_mm[0]
+    if series.frames:
+        _share(header)
     return header
+
+
+def _share(header: Dataset) -> None:
+    """State once what is alike in the frames of an enhanced instance, as highdicom reads it."""
+    shared, first = header[SHARED].value[0], header[PER_FRAME].value[0]
+    for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if group not in shared:
+            setattr(shared, group, first[group].value)
 
 
 def _descriptions(
@@ -157,13 +223,13 @@ def _fix(seg: Dataset, seed: str, moment: datetime) -> None:
     """Replace what highdicom takes from clock and chance (SEG-4)."""
     seg.InstanceCreationDate = moment.strftime("%Y%m%d")
     seg.InstanceCreationTime = moment.strftime("%H%M%S")
-    dimension = _uid(seed, "dimension")
+    dimension = digest_uid(seed, "dimension")
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimension
     for item in seg.get("ContributingEquipmentSequence", []):
         item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")
 
 
-def _uid(seed: str, purpose: str) -> str:
+def digest_uid(seed: str, purpose: str) -> str:
     """A UID of digits from a digest (DICOM PS3.5 Annex B.2, form 2.25)."""
     return f"2.25.{int.from_bytes(hashlib.sha256(f'{seed}/{purpose}'.encode()).digest()[:16])}"

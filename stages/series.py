@@ -7,10 +7,15 @@ Rules:
 
 - SER-1  Slices lie in the order of their position along the normal of their plane (the cross
          product of the row's and the column's direction), never of file name or instance number.
-- SER-2  A series is a volume or it is refused: at least three single-frame grayscale slices of one
-         shape, orientation and frame of reference, evenly spaced along their normal (within 1 % of
-         the spacing + 0.01 mm). A missing slice, a double one and a tilted gantry break this.
+- SER-2  A series is a volume or it is refused: at least three grayscale slices, single-frame
+         instances or the frames of one enhanced instance, of one shape, orientation and frame of
+         reference, evenly spaced along their normal (within 1 % of the spacing + 0.01 mm). A
+         missing slice, a double one and a tilted gantry break this.
 - SER-3  What cannot be read is refused as `Unreadable`, whose text names no value of the file.
+- SER-4  On demand, and never else, slices that are unevenly spaced or tilted are resampled to a
+         grid that is neither (`regrid.py`), and of slices at one place that are equal to the last
+         voxel one is taken. A gap of missing slices is never filled.
+- SER-5  Each frame is rescaled by its own slope and intercept.
 """
 
 from __future__ import annotations
@@ -28,12 +33,15 @@ from pydicom.dataset import Dataset
 
 from audit.errors import Unreadable
 from stages.archive import read_zip
+from stages.frames import is_enhanced
+from stages.regrid import Regrid
+from stages.series_frames import frames_of, grid_of, refusal, stack_of, voxels_of
+from stages.stack import FEWEST, Stack
 
 Vector = tuple[float, float, float]
 
 LIMIT_BYTES = 4 * 2**30
 LIMIT_ENTRIES = 20_000
-_REMEDY = "Export the series again, complete and as single-frame instances, or leave it out."
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Series:
-    """One series of one scan, its slices sorted along the normal."""
+    """One series of one scan, its frames sorted along the normal."""
 
     uid: str
     study_uid: str
@@ -62,29 +70,103 @@ class Series:
     manufacturer: str
     model: str
     sop_uids: tuple[str, ...]
+    """Of each frame's instance, in the order of the frames; without a grid of its own, frames are
+    the slices."""
     geometry: Geometry
     headers: tuple[Dataset, ...]
-    """The instances without their pixels, in the order of the slices."""
+    """The instances without their pixels, in the order of the frames; one, if it is enhanced."""
     voxels: NDArray[np.float32] | None
     """(slices, rows, columns) in rescaled units; None if read without pixels."""
+    frames: tuple[int, ...] = ()
+    """Of one enhanced instance: the number (from 0) of each frame, in the order of the frames."""
+    regrid: Regrid | None = None
+    """How frames lie to the grid, if the frames are not its slices (SER-4)."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(frames, rows, columns) as they were acquired."""
+        if self.regrid is None:
+            return self.geometry.shape
+        return (len(self.regrid.depths), *self.regrid.frame)
+
+    @property
+    def frame_places(self) -> NDArray[np.float64]:
+        """(frames, 3): where each frame's first voxel lies on the grid, in voxels."""
+        if self.regrid is not None:
+            down = self.regrid.depths / self.regrid.step_mm
+            return np.concatenate([down[:, None], self.regrid.shifts], axis=1)
+        places = np.zeros((self.geometry.shape[0], 3))
+        places[:, 0] = np.arange(len(places))
+        return places
 
 
-def read_series(path: Path, *, pixels: bool = True) -> Series:
+def read_series(path: Path, *, pixels: bool = True, resample: bool = False) -> Series:
     """Read a series from `<series>.zip` or from a folder of `.dcm` files.
 
+    Args:
+        path: the archive or folder.
+        pixels: whether the voxels are wanted.
+        resample: whether a series that is no even volume may be made one (SER-4).
+
     Raises:
-        Unreadable: if the instances are not one evenly spaced volume (SER-2).
+        Unreadable: if the instances are not one evenly spaced volume (SER-2, SER-4).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings quote values
             slices: list[Dataset] = [pydicom.dcmread(BytesIO(data)) for data in _instances(path)]
-            return _series(slices, pixels=pixels)
+            return series_of(slices, pixels=pixels, resample=resample)
     except Unreadable:
         raise
     except Exception as error:  # noqa: BLE001 - any fault of a parser or decoder is bad input
         reason = type(error).__name__  # the message may quote values
-        raise _refusal(f"cannot be read ({reason})") from None
+        raise refusal(f"cannot be read ({reason})") from None
+
+
+def series_of(slices: list[Dataset], *, pixels: bool = True, resample: bool = False) -> Series:
+    """Make a series of its instances, which lose their pixels; as `read_series`.
+
+    Raises:
+        Unreadable: SER-2, SER-4.
+        Exception: of whatever kind, where an attribute is missing or malformed.
+    """
+    for keyword, what in (
+        ("SeriesInstanceUID", "several series"),
+        ("FrameOfReferenceUID", "several frames of reference"),
+        ("Modality", "several modalities"),
+        ("Rows", "slices of differing shapes"),
+        ("Columns", "slices of differing shapes"),
+    ):
+        if len({str(s[keyword].value) for s in slices}) > 1:
+            raise refusal(f"holds {what}")
+    frames = frames_of(slices)
+    if len(frames) < FEWEST:
+        raise refusal(f"has {len(frames)} slices; a volume needs three")
+    stack = stack_of(frames)
+    regrid = grid_of(stack, frames, resample=resample)
+    chosen = [frames[place[0]] for place in stack.places]
+    voxels = None
+    if pixels:
+        voxels = voxels_of(chosen)
+        voxels = regrid.values(voxels) if regrid else voxels
+    for header in slices:
+        del header.PixelData
+    first = chosen[0].instance
+    enhanced = is_enhanced(first.get)
+    return Series(
+        uid=str(first.SeriesInstanceUID),
+        study_uid=str(first.StudyInstanceUID),
+        frame_of_reference_uid=str(first.FrameOfReferenceUID),
+        modality=str(first.Modality),
+        manufacturer=str(first.get("Manufacturer", "") or ""),
+        model=str(first.get("ManufacturerModelName", "") or ""),
+        sop_uids=tuple(str(frame.instance.SOPInstanceUID) for frame in chosen),
+        geometry=_geometry(stack, regrid, int(first.Rows), int(first.Columns)),
+        headers=(first,) if enhanced else tuple(frame.instance for frame in chosen),
+        voxels=voxels,
+        frames=tuple(frame.number for frame in chosen) if enhanced else (),
+        regrid=regrid,
+    )
 
 
 def _instances(path: Path) -> Iterator[bytes]:
@@ -95,86 +177,16 @@ def _instances(path: Path) -> Iterator[bytes]:
             yield data
 
 
-def _series(slices: list[Dataset], *, pixels: bool) -> Series:
-    if len(slices) < 3:
-        raise _refusal(f"has {len(slices)} slices; a volume needs three")
-    if any(int(s.get("NumberOfFrames", 1)) != 1 or s.SamplesPerPixel != 1 for s in slices):
-        raise _refusal("holds multi-frame or color instances")
-    for keyword, what in (
-        ("SeriesInstanceUID", "several series"),
-        ("FrameOfReferenceUID", "several frames of reference"),
-        ("Modality", "several modalities"),
-        ("Rows", "slices of differing shapes"),
-        ("Columns", "slices of differing shapes"),
-    ):
-        if len({str(s[keyword].value) for s in slices}) > 1:
-            raise _refusal(f"holds {what}")
-    slices, geometry = _arrange(slices)
-    voxels = np.stack([_rescaled(s) for s in slices]) if pixels else None
-    for header in slices:
-        del header.PixelData
-    first = slices[0]
-    return Series(
-        uid=str(first.SeriesInstanceUID),
-        study_uid=str(first.StudyInstanceUID),
-        frame_of_reference_uid=str(first.FrameOfReferenceUID),
-        modality=str(first.Modality),
-        manufacturer=str(first.get("Manufacturer", "") or ""),
-        model=str(first.get("ManufacturerModelName", "") or ""),
-        sop_uids=tuple(str(s.SOPInstanceUID) for s in slices),
-        geometry=geometry,
-        headers=tuple(slices),
-        voxels=voxels,
-    )
-
-
-def _arrange(slices: list[Dataset]) -> tuple[list[Dataset], Geometry]:
-    """Sort slices along their normal and check that they are one volume (SER-1, SER-2)."""
-    orientations = np.array([s.ImageOrientationPatient for s in slices], dtype=np.float64)
-    pixel_mm = np.array([s.PixelSpacing for s in slices], dtype=np.float64)
-    if np.ptp(orientations, axis=0).max() > 1e-3 or np.ptp(pixel_mm, axis=0).max() > 1e-3:
-        raise _refusal("mixes orientations or pixel spacings")
-    along_row, along_column = orientations[0, :3], orientations[0, 3:]
-    if not np.allclose(
-        [along_row @ along_row, along_column @ along_column, along_row @ along_column],
-        [1, 1, 0],
-        atol=1e-3,
-    ):
-        raise _refusal("has an orientation that is not two perpendicular unit vectors")
-    normal = np.cross(along_row, along_column)
-    normal /= np.linalg.norm(normal)
-    positions = np.array([s.ImagePositionPatient for s in slices], dtype=np.float64)
-    order = np.argsort(positions @ normal, kind="stable")
-    steps = np.diff(positions[order], axis=0)
-    depth = steps @ normal
-    spacing = float(np.median(depth))
-    tolerance = 0.01 * spacing + 0.01
-    if depth.min() <= 1e-3:
-        raise _refusal("holds two slices at one position")
-    if np.abs(depth - spacing).max() > tolerance:
-        raise _refusal("is unevenly spaced: a slice is missing or misplaced")
-    if np.linalg.norm(steps - np.outer(depth, normal), axis=1).max() > tolerance:
-        raise _refusal("has slices shifted in their plane (a tilted gantry)")
-    first = slices[int(order[0])]
-    geometry = Geometry(
-        shape=(len(slices), int(first.Rows), int(first.Columns)),
-        spacing_mm=(round(spacing, 6), float(pixel_mm[0, 0]), float(pixel_mm[0, 1])),
-        origin_mm=_vector(positions[order[0]]),
-        axes=(_vector(normal), _vector(along_column), _vector(along_row)),
-    )
-    return [slices[int(i)] for i in order], geometry
-
-
-def _rescaled(instance: Dataset) -> NDArray[np.float32]:
-    slope = float(instance.get("RescaleSlope", 1) or 1)
-    intercept = float(instance.get("RescaleIntercept", 0) or 0)
-    return (instance.pixel_array * slope + intercept).astype(np.float32)
+def _geometry(stack: Stack, regrid: Regrid | None, rows: int, columns: int) -> Geometry:
+    axes = (_vector(stack.normal), _vector(stack.along_column), _vector(stack.along_row))
+    if regrid:
+        spacing = (round(regrid.step_mm, 6), *stack.spacing)
+        return Geometry(regrid.shape, spacing, _vector(regrid.origin_mm), axes)
+    step = round(float(np.median(stack.steps)), 6)
+    shape = (len(stack.places), rows, columns)
+    return Geometry(shape, (step, *stack.spacing), _vector(stack.positions[0]), axes)
 
 
 def _vector(values: NDArray[np.float64]) -> Vector:
     x, y, z = (round(float(value), 9) + 0.0 for value in values)
     return x, y, z
-
-
-def _refusal(what: str) -> Unreadable:
-    return Unreadable(f"The series {what}.", _REMEDY)

@@ -118,6 +118,10 @@ class PlanContext(Generic[P]):
     word; only `ingest` is given any. What is not among the sources decides nothing."""
     dry: bool = False
     """Whether planning is all that is done: then nothing is written, the vault neither."""
+    project: Path | None = None
+    """Folder of the project; only `train` is given it, and the next."""
+    home: Path | None = None
+    """KETTE_HOME: `weights/<sha256>` below it holds pre-trained weights."""
     measured: Mapping[str, Json] = field(default_factory=dict)
     """Stage → what was measured while it ran (with `looks`: the counted looks at the test split);
     only `package` is given any, and the two below."""
@@ -138,6 +142,12 @@ class RunContext(Generic[P]):
     """Progress: a short text without identifiers, and the fraction done in [0, 1]."""
     loader_workers: int = 0
     """Processes that a unit may start to prepare its data; they decide no bit."""
+    scratch: Path | None = None
+    """A folder of the unit's key alone: it outlives a kill and goes when the unit is done."""
+    cache: Path | None = None
+    """A folder of what can be made again, by digest; it may be deleted at any time."""
+    logs: Path | None = None
+    """A folder for who watches; nothing reads it again."""
 
 
 @dataclass(frozen=True)

@@ -77,18 +77,18 @@ def join_tables(path: Path, parts: Sequence[Path], columns: Mapping[str, str]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, schema, **_OPTIONS) as writer:
         waiting: list[Any] = []
-        for part in parts:
-            waiting.append(pq.ParquetFile(part).read().cast(schema))
-            if sum(table.num_rows for table in waiting) >= _GROUP:
+        for number, part in enumerate(parts, start=1):
+            # One thread: with several, each keeps memory of its own.
+            waiting.append(pq.ParquetFile(part).read(use_threads=False).cast(schema))
+            if number == len(parts) or sum(table.num_rows for table in waiting) >= _GROUP:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting = []
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+                pa.default_memory_pool().release_unused()
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Read a Parquet file's rows, in the order of the file."""
-    rows: list[dict[str, Any]] = pq.ParquetFile(path).read().to_pylist()
+def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Read a Parquet file's rows, in the order of the file; of the columns named, if any are."""
+    rows: list[dict[str, Any]] = pq.ParquetFile(path).read(columns=columns).to_pylist()
     return rows
 
 

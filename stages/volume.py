@@ -10,13 +10,14 @@ Rules:
          to five decimals.
 - VOL-2  Resampling keeps the field of view: the outer faces of the grid stay where they are.
 - VOL-3  `restore` gives labels on the grid that `prepare` was given.
+- VOL-4  No array but one in the series' own precision is as long as the series: what needs more
+         goes slice by slice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,11 @@ from stages.params import Volume
 
 T = TypeVar("T", bound=np.generic)
 Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Shape = tuple[int, int, int]
+
+_CHUNK = 2**16
+"""Values that are summed in one call."""
 
 
 @dataclass(frozen=True)
@@ -60,41 +65,8 @@ def prepare(
         for n, have, want in zip(grid, spacing_mm, target, strict=True)
     )
     z, y, x = (have * n / m for n, have, m in zip(grid, spacing_mm, shape, strict=True))
-    resampled = _resize(voxels.astype(np.float32), shape, order=1)
+    resampled = _resize(voxels.astype(np.float32, copy=False), shape, order=1)
     return Prepared(_normalize(resampled, volume.window), (z, y, x), grid)
-
-
-def sliding_window(
-    predict: Callable[[Array], Array], array: Array, volume: Volume, channels: int
-) -> Array:
-    """Run a network of fixed input over a whole volume; overlapping windows, Gaussian weights.
-
-    Args:
-        predict: (1, 1, *patch) → (1, channels, *patch), logits or probabilities.
-        array: (slices, rows, columns), prepared; padded with its minimum to at least one patch.
-        volume: patch and overlap.
-        channels: of the network's output.
-
-    Returns:
-        (channels, slices, rows, columns), the weighted mean of the windows.
-    """
-    lacking = [max(0, p - n) for p, n in zip(volume.patch, array.shape, strict=True)]
-    padding = [(lack // 2, lack - lack // 2) for lack in lacking]
-    padded = np.pad(array, padding, constant_values=array.min())
-    weight = _gaussian(volume.patch)
-    total = np.zeros((channels, *padded.shape), np.float32)
-    weights = np.zeros(padded.shape, np.float32)
-    starts = [
-        _starts(n, p, volume.overlap) for n, p in zip(padded.shape, volume.patch, strict=True)
-    ]
-    for corner in product(*starts):
-        window = tuple(slice(c, c + p) for c, p in zip(corner, volume.patch, strict=True))
-        result = predict(np.ascontiguousarray(padded[window])[None, None])
-        total[(slice(None), *window)] += result[0] * weight
-        weights[window] += weight
-    crop = tuple(slice(low, low + n) for (low, _), n in zip(padding, array.shape, strict=True))
-    total /= weights
-    return np.ascontiguousarray(total[(slice(None), *crop)])
 
 
 def restore(labels: NDArray[np.uint8], prepared: Prepared) -> NDArray[np.uint8]:
@@ -103,16 +75,39 @@ def restore(labels: NDArray[np.uint8], prepared: Prepared) -> NDArray[np.uint8]:
 
 
 def _normalize(voxels: Array, window: tuple[float, float] | None) -> Array:
-    values = voxels.astype(np.float64)
+    """In double precision slice by slice: a copy of the whole would be twice the series."""
     if window is not None:
         low, high = window
-        values = (np.clip(values, low, high) - low) / (high - low)
+        offset, scale = low, high - low
     else:
-        low, high = np.percentile(voxels, (0.5, 99.5))
-        values = np.clip(values, float(np.float32(low)), float(np.float32(high)))
-        mean, deviation = np.float32(values.mean()), np.float32(values.std())
-        values = (values - mean) / max(float(deviation), 1e-6)
-    return np.round(values, 5).astype(np.float32)
+        low, high = (float(np.float32(v)) for v in np.percentile(voxels, (0.5, 99.5)))
+        mean, deviation = _moments(voxels, low, high)
+        offset, scale = float(mean), max(float(deviation), 1e-6)
+    normalized = np.empty(voxels.shape, np.float32)
+    for into, plane in zip(normalized, voxels, strict=True):
+        values = np.clip(plane.astype(np.float64), low, high)
+        into[:] = np.round((values - offset) / scale, 5)
+    return normalized
+
+
+def _moments(voxels: Array, low: float, high: float) -> tuple[np.float32, np.float32]:
+    """Mean and standard deviation of the clipped values (VOL-1)."""
+    flat = voxels.ravel(order="K")  # as NumPy would go through it
+    mean = _sum(flat, lambda values: np.clip(values, low, high)) / flat.size
+    squares = _sum(flat, lambda values: np.square(np.clip(values, low, high) - mean))
+    return np.float32(mean), np.float32(np.sqrt(squares / flat.size))
+
+
+def _sum(flat: Array, of: Callable[[Doubles], Doubles]) -> np.float64:
+    """Sum of a function of all values, halved as NumPy's pairwise sum halves.
+
+    So the bits are those of `of(flat).sum()`, without an array of doubles as long as the series.
+    """
+    if flat.size <= _CHUNK:
+        return np.float64(of(flat.astype(np.float64)).sum())
+    half = flat.size // 2
+    half -= half % 8
+    return _sum(flat[:half], of) + _sum(flat[half:], of)
 
 
 def _resize(array: NDArray[T], shape: tuple[int, ...], order: int) -> NDArray[T]:
@@ -121,19 +116,3 @@ def _resize(array: NDArray[T], shape: tuple[int, ...], order: int) -> NDArray[T]
     factors = [m / n for n, m in zip(array.shape, shape, strict=True)]
     resized: NDArray[T] = ndimage.zoom(array, factors, order=order, mode="nearest", grid_mode=True)
     return resized
-
-
-def _starts(size: int, patch: int, overlap: float) -> list[int]:
-    """First indices of the windows along one axis; the last window ends with the axis."""
-    step = max(1, int(patch * (1 - overlap)))
-    return [*range(0, size - patch, step), size - patch]
-
-
-def _gaussian(patch: Shape) -> Array:
-    """Weights of a window's voxels: highest in its middle, sigma an eighth of its side."""
-    weight = np.ones(patch, np.float64)
-    for axis, size in enumerate(patch):
-        offsets = np.arange(size) - (size - 1) / 2
-        line = np.exp(-0.5 * (offsets / (0.125 * size)) ** 2)
-        weight *= line.reshape([-1 if a == axis else 1 for a in range(3)])
-    return np.round(np.maximum(weight, 1e-3), 6).astype(np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from stages.features import Tap, deepest, pooled
+from stages.params import Volume
 
 
 class Planar(torch.nn.Module):
@@ -20,8 +21,35 @@ class Planar(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(batch, 1, 1, rows, columns) → (batch, channels, 1, rows, columns) or (batch, n)."""
         flat = images.squeeze(2).contiguous(memory_format=torch.channels_last)
-        answer: torch.Tensor = self.network(flat)
+        answer = _first(self.network(flat))
         return answer.unsqueeze(2) if answer.ndim == 4 else answer
+
+
+class Plain(torch.nn.Module):
+    """A network that answers with more than its logits (MONAI's ViT: hidden states too)."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The first of the answers."""
+        return _first(self.network(images))
+
+
+def adapted(network: torch.nn.Module, volume: Volume) -> torch.nn.Module:
+    """The network as one from patches to logits: itself, where it is that already."""
+    if volume.planar:
+        return Planar(network)
+    return Plain(network) if type(network).__name__ in _TALKATIVE else network
+
+
+_TALKATIVE = frozenset({"ViT"})
+"""Classes whose networks answer with a tuple."""
+
+
+def _first(answer: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return answer[0] if isinstance(answer, tuple) else answer
 
 
 class Shared(torch.nn.Module):
@@ -45,6 +73,6 @@ class Shared(torch.nn.Module):
 
 def bare(module: torch.nn.Module) -> torch.nn.Module:
     """The network itself, as its class made it."""
-    while isinstance(module, Planar | Shared):
-        module = module.network if isinstance(module, Planar) else module.backbone
+    while isinstance(module, Planar | Plain | Shared):
+        module = module.backbone if isinstance(module, Shared) else module.network
     return module

@@ -18,16 +18,17 @@ def infer(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Bundle or its folder.")],
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder or zip of one study.")],
     *,
-    out: Annotated[Path, typer.Option("--out", help="DICOM SEG to write.")],
+    out: Annotated[Path, typer.Option("--out", help="DICOM SEG or SR to write.")],
     target: Annotated[str | None, typer.Option(help="Runtime; default: the release's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a released model on a DICOM study; answers with a DICOM SEG."""
+    """Run a released model on a DICOM study; answers with a DICOM SEG, SR, or both."""
     from stages.infer.infer import infer as work
 
     result = work(release, study, out, target=target)
     found = {
         "output": str(result.output) if result.output else None,
+        "outputs": [str(path) for path in result.outputs],
         "refused": result.refused,
         "seconds": result.seconds,
     }

@@ -10,10 +10,12 @@ from typing import Any
 from audit.canonical import digest_json
 from audit.errors import Unreadable
 from stages.annotate import readings
+from stages.annotate.class_readings import Said, of_structures
 from stages.annotate.decision import Decision, Evidence, decide
 from stages.annotate.params import Parameters
 from stages.segmentation import write_labels
 from stages.series import Series, read_series
+from stages.stack import Fit, fit_of
 from stages.stage import RunContext
 
 Row = dict[str, Any]
@@ -24,7 +26,7 @@ def annotate(
     image: Mapping[str, Any] | None,
     annotations: Sequence[Row],
     ctx: RunContext[Parameters],
-) -> tuple[list[Row], Decision]:
+) -> tuple[list[Row], Decision, Said]:
     """Read, compare, decide and write one series.
 
     Args:
@@ -34,7 +36,8 @@ def annotate(
         ctx: the unit's; the consensus goes below its `out`.
 
     Returns:
-        Rows of agreement, and what was decided.
+        Rows of agreement, what was decided, and which class each reader gave to the case by the
+        class of a structure.
 
     Raises:
         Unreadable: if the series itself is missing, of another modality, or no volume.
@@ -45,13 +48,21 @@ def annotate(
         raise Unreadable("The annotated series is not among the subject's images.", remedy)
     if image["modality"] != task.modality:
         raise Unreadable(f"The annotated series is not {task.modality}.", remedy)
-    series = read_series(tree / f"{image['series']}.zip", pixels=False)
+    fit = fit_of(image)
+    if fit is Fit.FLAGGED:
+        raise Unreadable(
+            f"The annotated series is no volume ({image['geometry_findings']}): flagged by ingest.",
+            "Give the series again as a volume, or choose another policy in `ingest.geometry`.",
+        )
+    series = read_series(
+        tree / f"{image['series']}.zip", pixels=False, resample=fit is Fit.RESAMPLE
+    )
     labels, problems = readings.read_annotations(tree, annotations, series, task)
     agreement = readings.compare(labels, series, task, params.tolerance_mm)
     evidence = Evidence(labels, agreement, problems, series.geometry.spacing_mm)
     decision = decide(evidence, task, params)
     _write(ctx, series, decision)
-    return agreement, decision
+    return agreement, decision, of_structures(labels, task)
 
 
 def _write(ctx: RunContext[Parameters], series: Series, decision: Decision) -> None:

@@ -42,15 +42,17 @@ def judge(
     """Hold every limit of the section (ANN-8).
 
     Args:
-        tables: the cohort's agreement, labels and queue.
-        annotated: series with at least one annotation.
+        tables: the cohort's tables.
+        annotated: series and pictures with at least one annotation or class label.
         expected: how the suite ended.
         task: the structures.
         params: the limits.
     """
     agreement = tables["agreement"]
     checks = [_agreement(structure.name, agreement, params) for structure in task.structures]
-    checks += [_queued(tables["queue"], annotated, params), _single(tables["labels"])]
+    checks += [_classes(tables["class_agreement"], params)] if task.classes else []
+    checks += [_queued(tables["queue"], annotated, params)]
+    checks += [_single(tables["labels"], tables["classes"])]
     checks.append(_suite(expected))
     return Gate(checks=tuple(checks))
 
@@ -76,8 +78,25 @@ def _agreement(structure: str, agreement: Sequence[Row], params: AnnotateParams)
     )
 
 
+def _classes(agreement: Sequence[Row], params: AnnotateParams) -> Check:
+    share = _mean(float(row["label_a"] == row["label_b"]) for row in agreement)
+    low = share is not None and share < params.min_class_agreement
+    verdict = Verdict.REFUSED if low else Verdict.PASSED
+    return Check(
+        rule="ANN-11",
+        figure="class: no two readers to compare"
+        if share is None
+        else f"class: readers give the same label to {share:.1%} of their common cases",
+        limit=f"at least {params.min_class_agreement:g} (annotate.min_class_agreement)",
+        verdict=Verdict.FINDINGS if share is None else verdict,
+        remedy="Have a second reader label some cases, so that agreement is measured."
+        if share is None
+        else ("Agree on what each class means and have cases labeled again." if low else ""),
+    )
+
+
 def _queued(queue: Sequence[Row], annotated: int, params: AnnotateParams) -> Check:
-    queued = len({(row["subject"], row["series"]) for row in queue})
+    queued = len({(row["subject"], row["series"], row["sop"]) for row in queue})
     share = queued / max(annotated, 1)
     verdict = Verdict.FINDINGS if queued else Verdict.PASSED
     if share > params.max_queued:
@@ -91,8 +110,13 @@ def _queued(queue: Sequence[Row], annotated: int, params: AnnotateParams) -> Che
     )
 
 
-def _single(labels: Sequence[Row]) -> Check:
-    single = len({(row["subject"], row["series"]) for row in labels if row["method"] == "single"})
+def _single(labels: Sequence[Row], classes: Sequence[Row]) -> Check:
+    alone = {
+        (row["subject"], row["series"], row.get("sop", ""))
+        for row in (*labels, *classes)
+        if row["method"] == "single"
+    }
+    single = len(alone)
     return Check(
         rule="ANN-4",
         figure=f"{single} series with one reader's annotation as consensus",

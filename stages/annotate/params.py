@@ -32,6 +32,9 @@ class AnnotateParams(Params):
     """A series is queued if its readers' mean Dice of a structure is lower."""
     min_mean_dice: Share = 0.6
     """The stage refuses if the cohort's mean Dice between readers of a structure is lower."""
+    min_class_agreement: Share = 0.6
+    """The stage refuses if two readers of the class give the same label to a lower share of their
+    common cases, over all pairs of the cohort."""
     max_queued: Share = 0.5
     """The stage refuses if a higher share of the annotated series is queued."""
 

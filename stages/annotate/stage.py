@@ -1,8 +1,8 @@
 """Annotate: readers' segmentations → agreement, consensus, and a queue for human review.
 
 In: `ingest/<subject>`. Out: a unit a subject with `consensus/<image-series>.dcm` (DICOM SEG),
-`agreement.parquet`, `labels.parquet`, `queue.parquet`; merged, the three tables of the cohort and
-`validation.json`.
+`agreement.parquet`, `labels.parquet`, `classes.parquet`, `class_agreement.parquet`,
+`queue.parquet`; merged, the five tables of the cohort and `validation.json`.
 
 Rules:
 
@@ -23,6 +23,13 @@ Rules:
          aggregates without values, the same in each run.
 - ANN-8  The stage refuses below `min_mean_dice` between readers of a structure, above `max_queued`,
          and if the suite fails.
+- ANN-9  A case's class is that of most readers, with `consensus: expert` the named reader's; a tie,
+         too few readers or no expert give none, and queue the case. Readers say it by tables of
+         labels, or by the class of a structure whose classes are the task's own; of a reader who
+         says two things of one case nothing is taken.
+- ANN-10 Each pair of readers of a case's class is kept; their agreement over the cohort is the
+         share of equal labels and Cohen's kappa.
+- ANN-11 The stage refuses below `min_class_agreement` between readers of the class.
 """
 
 from __future__ import annotations
@@ -53,6 +60,8 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     """Compare and combine the annotations of one subject's series."""
     from stages.annotate import tables
     from stages.annotate.case import annotate
+    from stages.annotate.class_decision import decide_class
+    from stages.annotate.class_readings import Key, joined, read_labels_given
     from stages.table import read_table
 
     tree = ctx.trees[f"ingest/{unit.name}"]
@@ -64,33 +73,50 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
             drawn.setdefault(row["annotates"], []).append(row)
     found: dict[str, list[Row]] = {name: [] for name in tables.COLUMNS}
     methods: Counter[str] = Counter()
+    said, left_out = read_labels_given(tree, ctx.params.task)
     for done, (uid, drawings) in enumerate(sorted(drawn.items())):
         ctx.say("combining annotations", done / len(drawn))
         key = {"subject": unit.name, "series": uid}
         try:
-            agreement, decision = annotate(tree, images.get(uid), drawings, ctx)
+            agreement, decision, by_structure = annotate(tree, images.get(uid), drawings, ctx)
         except Unreadable as error:
-            found["queue"].append({**key, "rule": "ANN-6", "reason": error.what})
+            found["queue"].append({**key, "sop": "", "rule": "ANN-6", "reason": error.what})
             methods["none"] += 1
             continue
         methods[decision.method or "none"] += 1
         found["agreement"] += [{**key, **row} for row in agreement]
         found["labels"] += [{**key, **row} for row in decision.labels]
-        found["queue"] += [{**key, "rule": r, "reason": reason} for r, reason in decision.queue]
+        found["queue"] += [
+            {**key, "sop": "", "rule": rule, "reason": reason} for rule, reason in decision.queue
+        ]
+        if by_structure:
+            said[Key(uid, "")] = joined([said.get(Key(uid, ""), {}), by_structure])
+    names = [label.name for label in ctx.params.task.classes]
+    for case, readers in sorted(said.items()):
+        chosen = decide_class(readers, names, ctx.params.annotate)
+        key = {"subject": unit.name, **case._asdict()}
+        found["classes"].append({**key, **chosen.row})
+        found["class_agreement"] += [{**key, **row} for row in chosen.agreement]
+        left_out += [(case, reason) for reason in chosen.queue]
+    found["queue"] += [
+        {"subject": unit.name, **case._asdict(), "rule": rule, "reason": reason}
+        for case, (rule, reason) in left_out
+    ]
     tables.write(ctx.out, found)
     return Outcome(
         findings={
-            "annotated": len(drawn),
+            "annotated": len(drawn.keys() | {series for series, _ in said}),
             "annotations": sum(map(len, drawn.values())),
+            "labeled": len(said),
             "methods": dict(sorted(methods.items())),
-            "queued": len({row["series"] for row in found["queue"]}),
+            "queued": len({(row["series"], row["sop"]) for row in found["queue"]}),
         }
     )
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:
     """Concatenate the tables, hold them against the suite, and judge."""
-    from stages.annotate import gate, tables, validation
+    from stages.annotate import class_decision, gate, tables, validation
     from stages.table import read_table
 
     params, task = ctx.params.annotate, ctx.params.task
@@ -103,17 +129,19 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
         "expectations": [one.model_dump(mode="json") for one in expected],
     }
     (ctx.out / "validation.json").write_bytes(canonical_json(result))
-    annotated = {
-        (row["subject"], row["annotates"])
+    annotated = {(row["subject"], row["series"], row["sop"]) for row in found["classes"]}
+    annotated |= {
+        (row["subject"], row["annotates"], "")
         for name, tree in ctx.trees.items()
         if name.startswith("ingest/")
         for row in read_table(tree / "series.parquet")
         if row["kind"] == "annotation"
     }
-    queued = {(row["subject"], row["series"]) for row in found["queue"]}
+    queued = {(row["subject"], row["series"], row["sop"]) for row in found["queue"]}
     return Outcome(
         findings={
             "agreement": gate.summarize(found["agreement"], task),
+            "class_agreement": class_decision.summarize(found["class_agreement"]),
             "annotated": len(annotated),
             "queue": len(queued),
             "queue_reasons": dict(sorted(Counter(row["rule"] for row in found["queue"]).items())),

@@ -31,13 +31,37 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "method": "string",
         "voxels": "int64",
     },
-    "queue": {"subject": "string", "series": "string", "rule": "string", "reason": "string"},
+    "classes": {
+        "subject": "string",
+        "series": "string",
+        "sop": "string",
+        "class": "string",
+        "votes": "int64",
+        "readers": "int64",
+        "method": "string",
+    },
+    "class_agreement": {
+        "subject": "string",
+        "series": "string",
+        "sop": "string",
+        "reader_a": "string",
+        "reader_b": "string",
+        "label_a": "string",
+        "label_b": "string",
+    },
+    "queue": {
+        "subject": "string",
+        "series": "string",
+        "sop": "string",
+        "rule": "string",
+        "reason": "string",
+    },
 }
-"""Table → column → type."""
+"""Table → column → type. `sop` is empty for a volume, and names an instance among pictures."""
 
 
 def write(folder: Path, tables: Mapping[str, Iterable[Row]]) -> None:
-    """Write all three tables, their rows sorted by their text columns."""
+    """Write all tables, their rows sorted by their text columns."""
     for name, columns in COLUMNS.items():
         texts = [column for column, kind in columns.items() if kind == "string"]
         rows = sorted(tables[name], key=lambda row: [row[text] for text in texts])
@@ -45,7 +69,7 @@ def write(folder: Path, tables: Mapping[str, Iterable[Row]]) -> None:
 
 
 def read(folders: Iterable[Path]) -> dict[str, list[Row]]:
-    """Read all three tables of several units, one after the other."""
+    """Read all tables of several units, one after the other."""
     units = list(folders)
     return {
         name: [row for folder in units for row in read_table(folder / f"{name}.parquet")]

@@ -26,6 +26,7 @@ Json = dict[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 METHODS = ("staple", "majority", "midway", "expert", "single")
+CLASS_METHODS = ("majority", "expert", "single")
 
 
 class Expected(BaseModel):
@@ -97,6 +98,8 @@ def _suite(task: Task, params: AnnotateParams) -> dict[str, list[Expectation]]:
         ],
         "queue": [],
     }
+    if task.classes:
+        suite |= _of_classes(gxe, sorted(label.name for label in task.classes))
     optional = {"hd95_mm", "nsd"}
     for table, expected in suite.items():
         expected += [
@@ -105,6 +108,26 @@ def _suite(task: Task, params: AnnotateParams) -> dict[str, list[Expectation]]:
             if column not in optional
         ]
     return suite
+
+
+def _of_classes(gxe: Any, names: Sequence[str]) -> dict[str, list[Expectation]]:
+    key = ["subject", "series", "sop"]
+    return {
+        "classes": [
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=key),
+            gxe.ExpectColumnValuesToBeInSet(column="class", value_set=["", *names]),
+            gxe.ExpectColumnValuesToBeInSet(column="method", value_set=["", *CLASS_METHODS]),
+            gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A="readers", column_B="votes", or_equal=True
+            ),
+        ],
+        "class_agreement": [
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=[*key, "reader_a", "reader_b"]),
+            gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="reader_b", column_B="reader_a"),
+            gxe.ExpectColumnValuesToBeInSet(column="label_a", value_set=list(names)),
+            gxe.ExpectColumnValuesToBeInSet(column="label_b", value_set=list(names)),
+        ],
+    }
 
 
 def _readers(params: AnnotateParams) -> int:

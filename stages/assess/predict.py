@@ -12,16 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from audit.errors import Fault, Refused, Unreadable
+from stages.assess.class_verdict import PREDICTIONS
+from stages.assess.lesions import CANDIDATES, SCANS, candidates_of
 from stages.assess.params import Parameters
-from stages.channels import channels_count, to_labels
-from stages.cohort import Case, load_case, read_cases
-from stages.network import build, load, predictor, weights_sha256
+from stages.channels import channels_count
+from stages.classify import Answer, classify
+from stages.cohort import Sample, labeled_cases, load_case, read_cases
+from stages.network import answerer, build, load, predictor, weights_sha256
 from stages.overlap import dice, hd95_mm, nsd
 from stages.params import Network, Task
 from stages.segmentation_writer import write_labels
+from stages.series import Series
 from stages.stage import Outcome
 from stages.table import write_table
-from stages.volume import restore, sliding_window
+from stages.volume import restore
+from stages.windows import predict_labels
 
 SCORES = {
     "subject": "string",
@@ -38,31 +43,50 @@ Row = dict[str, Any]
 def predict_test_split(
     cohort: Path, candidate: Path, params: Parameters, out: Path, say: Callable[[str, float], None]
 ) -> Outcome:
-    """Predict and score; `predictions/<subject>/<series>.dcm` and `scores.parquet`.
+    """Predict and score.
+
+    Writes `predictions/<subject>/<series>.dcm` and `scores.parquet`, and with classes
+    `predictions.parquet`, with detection `scans.parquet` and `candidates.parquet`.
 
     Raises:
-        Refused: the test split has no labeled series.
+        Refused: the test split has no labeled case.
         Fault: the candidate is not what its description says.
     """
     description = json.loads((candidate / "candidate.json").read_bytes())
     module = read_candidate(candidate, description, params)
-    cases = [
-        case for case in read_cases(cohort, params.task) if case.split == "test" and case.consensus
-    ]
+    cases = labeled_cases(read_cases(cohort, params.task), params.task, "test")
+    answer = answerer(module)
     skipped: list[dict[str, str]] = []
     rows: list[Row] = []
+    said: list[Row] = []
+    wanted = params.assess.detection
+    scans: list[Row] = []
+    candidates: list[Row] = []
     for number, case in enumerate(cases, start=1):
         try:
-            rows += _assess(case, module, description, params, out)
+            series, sample = load_case(case, params.task, params.volume)
+            if series is not None and sample.labels is not None:
+                rows += _assess(series, sample, module, description, params, out)
+                if wanted is not None:
+                    scan, found = candidates_of(sample, answer, params, wanted)
+                    scans.append(scan)
+                    candidates += found
+            if case.label is not None:
+                said += _class_rows(sample, answer, params)
         except Unreadable as error:
             skipped.append({"subject": case.subject, "series": case.series, "reason": error.what})
         say(f"test series {number} of {len(cases)}", number / len(cases))
-    if not rows:
+    if not rows and not said:
         raise Refused(
             "No test subject has a labeled series that can be read.",
             "Annotate more subjects, or give the test split a larger share in `dataset`.",
         )
     write_table(out / "scores.parquet", rows, SCORES)
+    if params.task.classes:
+        write_table(out / "predictions.parquet", said, PREDICTIONS)
+    if wanted is not None:
+        write_table(out / "scans.parquet", scans, SCANS)
+        write_table(out / "candidates.parquet", candidates, CANDIDATES)
     return Outcome(findings={"series": len(cases) - len(skipped), "skipped": skipped})
 
 
@@ -97,19 +121,43 @@ def read_candidate(
     return module
 
 
-def _assess(
-    case: Case,
+def _class_rows(
+    sample: Sample, answer: Callable[[NDArray[np.float32]], Answer], params: Parameters
+) -> Iterator[Row]:
+    """A row a class: its probability, and the case's class."""
+    case = sample.case
+    found = classify(answer, sample.prepared.array, params.volume)
+    if not np.isfinite(found).all():
+        raise Fault(
+            "The candidate's answer to a test case is not made of numbers.",
+            "Run the chain from `train` again, with a lower `train.learning_rate`.",
+        )
+    for label, probability in zip(params.task.classes, found.tolist(), strict=True):
+        yield {
+            "subject": case.subject,
+            "series": case.series,
+            "sop": case.sop,
+            "vendor": case.vendor,
+            "reference": case.label,
+            "class": label.name,
+            "probability": probability,
+        }
+
+
+def _assess(  # noqa: PLR0917 - a case, its network and where to
+    series: Series,
+    sample: Sample,
     module: torch.nn.Module,
     description: dict[str, Any],
     params: Parameters,
     out: Path,
 ) -> Iterator[Row]:
     """Predict one series, write the segmentation, yield a row a structure."""
-    series, sample = load_case(case, params.task, params.volume)
-    assert sample.labels is not None  # noqa: S101 - cases have a consensus
-    channels = channels_count(params.task)
-    scores = sliding_window(predictor(module), sample.prepared.array, params.volume, channels)
-    labels = restore(to_labels(scores, params.task), sample.prepared)
+    case = sample.case
+    assert sample.labels is not None  # noqa: S101 - asked of cases with a consensus alone
+    array = sample.prepared.array
+    found = predict_labels(predictor(module), array, params.volume, params.task)
+    labels = restore(found, sample.prepared)
     weights = description["weights_sha256"]
     write_labels(
         out / "predictions" / case.subject / f"{case.series}.dcm",

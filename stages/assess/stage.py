@@ -12,8 +12,14 @@ Rules:
 - ASS-4  The gate refuses a structure whose mean Dice, or lower end of the interval where asked
          for, is below its declared limit or unknown.
 - ASS-5  Intervals are bootstrapped over subjects; too few subjects are a finding.
-- ASS-6  A vendor whose mean Dice lies more than the declared gap below all is a finding.
+- ASS-6  A vendor whose mean Dice, or mean AUC over classes, lies more than the declared gap below
+         all is a finding.
 - ASS-7  A test series that cannot be read is a finding, never dropped in silence.
+- ASS-8  The gate refuses a class whose area under the ROC curve against the rest, or lower end of
+         its interval where asked for, is below its declared limit or unknown.
+- ASS-9  Where `assess.detection` asks for it, a structure's lesions are counted as instances
+         (`stages/detection.py`), and a mean sensitivity below its declared limit, or unknown, is
+         refused.
 """
 
 from __future__ import annotations
@@ -23,7 +29,18 @@ from pathlib import Path
 
 from audit.canonical import digest_json
 from stages.assess.params import Parameters
-from stages.stage import MergeContext, Outcome, Plan, PlanContext, RunContext, Stage, Unit
+from stages.stage import (
+    Check,
+    Gate,
+    Json,
+    MergeContext,
+    Outcome,
+    Plan,
+    PlanContext,
+    RunContext,
+    Stage,
+    Unit,
+)
 
 COHORT = "dataset/cohort"
 UNIT = "test"
@@ -37,7 +54,7 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
 
 
 def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
-    """Predict and score: `predictions/<subject>/<series>.dcm`, `scores.parquet`."""
+    """Predict and score: segmentations, `scores.parquet`, `predictions.parquet`."""
     from stages.assess.predict import predict_test_split
     from stages.network import pinned
 
@@ -48,17 +65,39 @@ def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
 
 
 def merge(ctx: MergeContext[Parameters]) -> Outcome:
-    """Summarize: `metrics.parquet`, and the gate."""
+    """Summarize: `metrics.parquet`, with classes three tables more, and the gate."""
+    from stages.assess import class_verdict
     from stages.assess.verdict import METRICS, judge, summarize
     from stages.table import read_table, write_table
 
     scores = read_table(ctx.units[UNIT] / "scores.parquet")
     metrics = summarize(scores, ctx.params)
     write_table(ctx.out / "metrics.parquet", metrics, METRICS)
-    gate = judge(metrics, unread(ctx.trees[COHORT], scores, ctx.params), ctx.params)
-    return Outcome(
-        findings={"metrics": metrics, "test_split": split_digest(ctx.trees[COHORT])}, gate=gate
-    )
+    findings: Json = {"metrics": metrics, "test_split": split_digest(ctx.trees[COHORT])}
+    checks: tuple[Check, ...] = ()
+    said: list[Json] = []
+    if ctx.params.task.classes:
+        said = read_table(ctx.units[UNIT] / "predictions.parquet")
+        found = class_verdict.summarize(said, ctx.params)
+        write_table(ctx.out / "class_metrics.parquet", found.metrics, class_verdict.METRICS)
+        write_table(ctx.out / "confusion.parquet", found.confusion, class_verdict.CONFUSION)
+        write_table(ctx.out / "roc.parquet", found.roc, class_verdict.ROC)
+        findings |= {"class_metrics": found.metrics}
+        checks = tuple(class_verdict.judge(found.metrics, ctx.params))
+    wanted = ctx.params.assess.detection
+    if wanted is not None:
+        from stages.assess import lesions
+
+        scans = read_table(ctx.units[UNIT] / "scans.parquet")
+        candidates = read_table(ctx.units[UNIT] / "candidates.parquet")
+        points, line = lesions.summarize(scans, candidates, ctx.params)
+        write_table(ctx.out / "froc.parquet", points, lesions.FROC)
+        write_table(ctx.out / "froc_curve.parquet", line, lesions.CURVE)
+        findings |= {"froc": points}
+        checks += tuple(lesions.judge(points, wanted))
+    missing = unread(ctx.trees[COHORT], [*scores, *said], ctx.params)
+    gate = judge(metrics, missing, ctx.params)
+    return Outcome(findings=findings, gate=Gate(checks=(*gate.checks, *checks)))
 
 
 def split_digest(cohort: Path) -> str:
@@ -69,13 +108,13 @@ def split_digest(cohort: Path) -> str:
     return digest_json(sorted({row["subject"] for row in rows if row["split"] == "test"}))
 
 
-def unread(cohort: Path, scores: list[dict[str, str]], params: Parameters) -> int:
-    """Labeled test series without scores (ASS-7)."""
-    from stages.cohort import read_cases
+def unread(cohort: Path, scores: list[Json], params: Parameters) -> int:
+    """Labeled test cases without scores (ASS-7)."""
+    from stages.cohort import labeled_cases, read_cases
 
-    cases = read_cases(cohort, params.task)
-    labeled = {case.series for case in cases if case.split == "test" and case.consensus}
-    return len(labeled - {row["series"] for row in scores})
+    cases = labeled_cases(read_cases(cohort, params.task), params.task, "test")
+    labeled = {(case.series, case.sop) for case in cases}
+    return len(labeled - {(row["series"], row.get("sop", "")) for row in scores})
 
 
 STAGE = Stage(

@@ -128,18 +128,30 @@ def _structure_checks(row: Row, params: Parameters) -> Iterator[Check]:
 def _vendor_checks(
     metrics: Sequence[Row], overall: dict[str, Row], params: Parameters
 ) -> Iterator[Check]:
-    limit = f"at most {params.assess.vendor_gap:g} below all (assess.vendor_gap)"
     for row in metrics:
-        whole = overall[row["structure"]]["dice_mean"]
-        if row["group"] == ALL or whole is None or row["dice_mean"] is None:
-            continue
-        gap = round(whole - row["dice_mean"], 6)
-        if gap > params.assess.vendor_gap:
-            yield Check(
-                rule="ASS-6",
-                figure=f"{row['group']}: mean Dice of {row['structure']} lies {gap:.3f} below all"
-                f" ({row['n']} subjects)",
-                limit=limit,
-                verdict=Verdict.FINDINGS,
-                remedy="Train on more series of this vendor, or exclude it from the intended use.",
-            )
+        if row["group"] != ALL:
+            whole = overall[row["structure"]]["dice_mean"]
+            what = f"mean Dice of {row['structure']}"
+            yield from gap_check(row["group"], what, whole, row["dice_mean"], row["n"], params)
+
+
+def gap_check(  # noqa: PLR0917 - a figure, its group and its size
+    group: str,
+    what: str,
+    whole: float | None,
+    own: float | None,
+    subjects: int,
+    params: Parameters,
+) -> Iterator[Check]:
+    """A finding if a vendor's figure lies too far below that of all (ASS-6)."""
+    if whole is None or own is None:
+        return
+    gap = round(whole - own, 6)
+    if gap > params.assess.vendor_gap:
+        yield Check(
+            rule="ASS-6",
+            figure=f"{group}: {what} lies {gap:.3f} below all ({subjects} subjects)",
+            limit=f"at most {params.assess.vendor_gap:g} below all (assess.vendor_gap)",
+            verdict=Verdict.FINDINGS,
+            remedy="Train on more series of this vendor, or exclude it from the intended use.",
+        )

@@ -4,7 +4,9 @@ A subject's **place** is a number in [0, 1) drawn by HMAC-SHA-256 from its pseud
 seed. The places below `fractions.test` are the test split, the next `fractions.validation` the
 validation split, the rest train. Within a vendor, sorted by place, the splits are thus three runs
 in a row; where a vendor with three or more labeled subjects would leave a run empty, the boundary
-moves by the one or two ranks that fill it.
+moves by the one or two ranks that fill it. Where subjects have classes, those of one vendor and one
+class are parted so by themselves if they are three or more; a vendor's others are parted together
+(the subject that makes a class three moves at most six of its vendor).
 
 Why thresholds and not exact shares (ranks with quotas): a subject's split must not hang on who
 else is in the cohort. With quotas a subject more (or one erased) moves another across the border of
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from stages.dataset.params import Fractions
@@ -34,20 +37,29 @@ def place(subject: str, seed: int) -> float:
     return (int.from_bytes(drawn[:8], "big") >> 11) / 2**53
 
 
-def assign(vendors: Mapping[str, str], fractions: Fractions, seed: int) -> dict[str, Split]:
+def assign(
+    vendors: Mapping[str, str],
+    fractions: Fractions,
+    seed: int,
+    classes: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Split]:
     """Part labeled subjects.
 
     Args:
         vendors: labeled subject → its vendor.
         fractions: expected shares.
         seed: parts the cohort anew.
+        classes: subject → its class, where it has one.
 
     Returns:
         Subject → "train", "validation" or "test".
     """
+    alike = Counter((vendor, classes.get(subject, "")) for subject, vendor in vendors.items())
     strata = defaultdict(list)
     for subject, vendor in vendors.items():
-        strata[vendor].append((place(subject, seed), subject))
+        known = classes.get(subject, "")
+        own = known if alike[vendor, known] >= MIN_FOR_ALL else ""
+        strata[vendor, own].append((place(subject, seed), subject))
     splits: dict[str, Split] = {}
     for stratum in strata.values():
         stratum.sort()

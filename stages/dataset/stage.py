@@ -9,12 +9,15 @@ Rules:
          in one, and one that takes no part is `excluded` with its reason.
 - DAT-2  A subject's split follows from its pseudonym and the seed, not from the other subjects
          (`splits.py` says where a vendor's minimum bends this, and by how much).
+         With classes, the subjects of one vendor and class are parted by themselves if they are
+         three or more.
 - DAT-3  A vendor with three or more labeled subjects stands in train, validation and test.
 - DAT-4  No image stands in two subjects: of subjects that share the pixels of an instance one is
          kept, labeled ones first; the others are excluded.
-- DAT-5  A subject without annotations and with a readable volume is `unlabeled` (for pre-training);
-         one whose annotations gave no consensus is excluded.
-- DAT-6  Gate: each structure of the task occurs in train, validation and test.
+- DAT-5  A subject without annotations and with a readable volume (or picture, where pictures are
+         cases) is `unlabeled` (for pre-training); one whose annotations gave neither a consensus
+         nor a class is excluded.
+- DAT-6  Gate: each structure and each class of the task occurs in train, validation and test.
 - DAT-7  Gate: the test split holds at least `dataset.min_test_subjects` subjects.
 - DAT-8  Series, consensus and tables are the earlier stages' files themselves, byte for byte and
          kept once on the disk.
@@ -42,6 +45,9 @@ TABLES = {
     "quarantine.parquet": ("ingest", "quarantine.parquet"),
     "agreement.parquet": ("annotate", "agreement.parquet"),
     "labels.parquet": ("annotate", "labels.parquet"),
+    "class_labels.parquet": ("ingest", "class_labels.parquet"),
+    "classes.parquet": ("annotate", "classes.parquet"),
+    "class_agreement.parquet": ("annotate", "class_agreement.parquet"),
 }
 """Table in `data/` → the stage whose merged tree holds it, and its name there."""
 COLUMNS = {"subject": "string", "split": "string", "reason": "string", "vendor": "string"}
@@ -72,10 +78,11 @@ def run(_unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     _lay_out(series, consensus, ctx)
     found = standings(
         series,
-        labeled=set(consensus),
+        consensus=set(consensus),
         rows=read_table(ctx.trees["ingest"] / "series.parquet"),
         queue=read_table(ctx.trees["annotate"] / "queue.parquet"),
-        modality=ctx.params.task.modality,
+        classes=read_table(ctx.trees["annotate"] / "classes.parquet"),
+        task=ctx.params.task,
     )
     splits, reasons = _part(found, _shared(found, series, ctx), ctx.params)
     write_table(
@@ -103,10 +110,10 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
         read_table(cohort / "splits.parquet"),
         read_table(cohort / "series.parquet"),
         read_table(cohort / "labels.parquet"),
+        read_table(cohort / "classes.parquet"),
     )
     (ctx.out / "summary.json").write_bytes(canonical_json(counts))
-    structures = [structure.name for structure in ctx.params.task.structures]
-    return Outcome(findings=counts, gate=summary.gate(counts, structures, ctx.params.dataset))
+    return Outcome(findings=counts, gate=summary.gate(counts, ctx.params.task, ctx.params.dataset))
 
 
 STAGE = Stage(
@@ -166,5 +173,6 @@ def _part(
     }
     splits: dict[str, Split] = dict.fromkeys(found, "unlabeled")
     splits |= dict.fromkeys(reasons, "excluded")
-    splits |= assign(labeled, params.dataset.fractions, params.dataset.seed)
+    classes = {subject: found[subject].classes for subject in labeled}
+    splits |= assign(labeled, params.dataset.fractions, params.dataset.seed, classes)
     return splits, reasons

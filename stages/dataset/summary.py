@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stages.dataset.params import DatasetParams
+from stages.params import Task
 from stages.stage import Check, Gate, Json, Verdict
 
 Row = Mapping[str, Any]
@@ -14,25 +15,30 @@ SPLITS = ("train", "validation", "test", "unlabeled", "excluded")
 LABELED = SPLITS[:3]
 
 
-def summarize(splits: Sequence[Row], series: Iterable[Row], labels: Iterable[Row]) -> Json:
-    """Count subjects, studies, series, vendors and structures in each split.
+def summarize(
+    splits: Sequence[Row], series: Iterable[Row], labels: Iterable[Row], classes: Iterable[Row] = ()
+) -> Json:
+    """Count subjects, studies, series, vendors, structures and classes in each split.
 
     Args:
         splits: rows of `splits.parquet`.
         series: rows of `series.parquet`.
         labels: rows of `labels.parquet`: one for each structure that a consensus holds.
+        classes: rows of `classes.parquet`: one for each case that a reader gave a class.
 
     Returns:
-        Split → `subjects`, `studies`, `series` (images), `vendors` (vendor → subjects) and
-        `structures` (structure → subjects); and under `reasons` how many are excluded for what.
+        Split → `subjects`, `studies`, `series` (images and pictures), `vendors` (vendor →
+        subjects), `structures` (structure → subjects) and `classes` (class → cases); and under
+        `reasons` how many are excluded for what.
     """
     split_of = {row["subject"]: row["split"] for row in splits}
     images = {
         (split_of[row["subject"]], row["study"], row["series"])
         for row in series
-        if row["kind"] == "image"
+        if row["kind"] in ("image", "picture")
     }
     held = {(split_of[row["subject"]], row["structure"], row["subject"]) for row in labels}
+    told = [(split_of[row["subject"]], row["class"]) for row in classes if row["class"]]
     counts: Json = {}
     for split in SPLITS:
         counts[split] = {
@@ -41,19 +47,25 @@ def summarize(splits: Sequence[Row], series: Iterable[Row], labels: Iterable[Row
             "series": sum(where == split for where, _, _ in images),
             "vendors": _count(row["vendor"] for row in splits if row["split"] == split),
             "structures": _count(structure for where, structure, _ in held if where == split),
+            "classes": _count(name for where, name in told if where == split),
         }
     counts["shared_images"] = sum("has an image that" in row["reason"] for row in splits)
     return counts
 
 
-def gate(counts: Json, structures: Sequence[str], limits: DatasetParams) -> Gate:
+def gate(counts: Json, task: Task, limits: DatasetParams) -> Gate:
     """Hold a cohort's counts against what a training and its test need (DAT-4, DAT-6, DAT-7)."""
+    wanted = [("structures", structure.name) for structure in task.structures]
+    wanted += [("classes", label.name) for label in task.classes]
     missing = [
-        f"{structure} in {split}"
-        for structure in structures
+        f"{name} in {split}"
+        for kind, name in wanted
         for split in LABELED
-        if not counts[split]["structures"].get(structure)
+        if not counts[split][kind].get(name)
     ]
+    what = " and ".join(
+        words for words, asked in (("structure", task.structures), ("class", task.classes)) if asked
+    )
     test, shared = counts["test"]["subjects"], counts["shared_images"]
     return Gate(
         checks=(
@@ -66,11 +78,11 @@ def gate(counts: Json, structures: Sequence[str], limits: DatasetParams) -> Gate
             ),
             _check(
                 "DAT-6",
-                figure=f"missing: {', '.join(missing)}" if missing else "each structure in each",
-                limit="each of task.structures in train, validation and test (fixed)",
+                figure=f"missing: {', '.join(missing)}" if missing else f"each {what} in each",
+                limit=f"each {what} of the task in train, validation and test (fixed)",
                 otherwise=Verdict.REFUSED if missing else None,
-                remedy="Add annotated subjects that have the structure, or change dataset.fractions"
-                " or dataset.seed before the first look at the test split.",
+                remedy="Add annotated subjects that have it, or change dataset.fractions or"
+                " dataset.seed before the first look at the test split.",
             ),
             _check(
                 "DAT-7",

@@ -1,4 +1,4 @@
-"""`infer`: a released model on a DICOM study; answers with one DICOM SEG.
+"""`infer`: a released model on a DICOM study; answers with DICOM SEG, SR, or both.
 
 Not a stage of the chain but its product at work. It needs no training framework, and nothing that
 only POSIX has.
@@ -8,24 +8,30 @@ Rules:
 - INF-1  Nothing of a bundle is used before every member's digest is what the manifest says; who
          made the manifest is `kette verify`'s question.
 - INF-2  A study is answered if exactly one of its series is suitable: of the task's modality, one
-         evenly spaced volume, within the bundle's limits. None is refused; several are refused too,
+         evenly spaced volume (or resampled to one, where the network learned from such), within the
+         bundle's limits. None is refused; several are refused too,
          since a guess between them would look like an answer.
 - INF-3  A refusal says which figure and which limit, and shows no identifier.
 - INF-4  What computes is what `optimize` proved equal: same runtime, precision, threads, volumes.
 - INF-5  The same bundle, study and target give the same bytes: UIDs are digests, and the dates are
          the series' own (else the study's, else the bundle's epoch), never the clock's.
 - INF-6  The answer appears whole or not at all; a refusal leaves an older file as it was.
+- INF-7  A task of structures is answered with a SEG, one of classes with a structured report
+         (`findings.py`), one of both with both, the report beside the SEG. A release that learned
+         classes of pictures answers every suitable picture of the study in one report.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit.canonical import digest_json
 from audit.errors import Fault, Refused, Unreadable, WrongUse
 
 if TYPE_CHECKING:
@@ -34,8 +40,12 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from stages.bundle import Target
+    from stages.infer.findings import Finding
     from stages.infer.release import Release
     from stages.series import Series
+    from stages.volume import Prepared
+
+Writer = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -43,20 +53,23 @@ class InferResult:
     """What came of one study."""
 
     output: Path | None
-    """The DICOM SEG; None if refused."""
+    """The DICOM SEG, or the SR of a task of classes alone; None if refused."""
     refused: str | None
     """Why there is no answer, and what to do; None if there is one."""
     seconds: float
-    """From opening the release to the written file."""
+    """From opening the release to the written files."""
+    outputs: tuple[Path, ...] = ()
+    """All that was written."""
 
 
 def infer(release: Path, study: Path, out: Path, *, target: str | None = None) -> InferResult:
-    """Segment a study.
+    """Segment or classify a study.
 
     Args:
         release: the bundle's archive, or the folder that holds it.
         study: a folder or a zip of DICOM instances; other series and files may lie in it.
-        out: the DICOM SEG to write.
+        out: the DICOM SEG to write, or the SR for a task of classes alone; for both, the SR lies
+            beside the SEG, as `<stem>.sr.dcm`.
         target: a CPU runtime of the bundle; None takes the first that the bundle names.
 
     Raises:
@@ -65,21 +78,51 @@ def infer(release: Path, study: Path, out: Path, *, target: str | None = None) -
         Fault: the answer cannot be written.
     """
     from stages.infer.release import open_release
-    from stages.infer.study import choose_series
 
     started = time.perf_counter()
     if out.is_dir():
         raise WrongUse("The output is a folder.", "Name the file to write, e.g. `--out seg.dcm`.")
-    refused = None
+    refused, writers = None, {}
     try:
         opened = open_release(release)
         runtime = _target(opened, target)
-        series = choose_series(study, opened.config)
-        _write(out, _segment(opened, runtime, series), series, opened, runtime)
+        writers = _answers(opened, runtime, study, out)
+        _publish(writers)
     except (Refused, Unreadable) as error:
         refused = error.diagnostics()
     seconds = round(time.perf_counter() - started, 3)
-    return InferResult(None if refused else out, refused, seconds)
+    if refused:
+        return InferResult(None, refused, seconds)
+    return InferResult(out, None, seconds, tuple(writers))
+
+
+def _answers(release: Release, target: Target, study: Path, out: Path) -> dict[Path, Writer]:
+    """File → what writes it, for everything that the task asks (INF-7)."""
+    from stages.infer.findings import Finding
+    from stages.infer.study import choose_series, read_pictures
+
+    config = release.config
+    if config.pictures:
+        answer = _classifier(release, target)
+        found = [
+            Finding(
+                (picture.header,), answer(_prepared(release, picture.pixels, picture.spacing_mm))
+            )
+            for picture in read_pictures(study, config)
+        ]
+        return {out: _report(found, release, target)}
+    series = choose_series(study, config)
+    prepared = _prepared(release, series.voxels, series.geometry.spacing_mm)
+    series = replace(series, voxels=None)  # as long as all that labeling holds of the volume
+    writers: dict[Path, Writer] = {}
+    if config.task.structures:
+        labels = _segment(release, target, prepared)
+        writers[out] = _segmentation(labels, series, release, target)
+    if config.task.classes:
+        finding = Finding(series.headers, _classifier(release, target)(prepared))
+        place = out.with_name(f"{out.stem}.sr.dcm") if writers else out
+        writers[place] = _report([finding], release, target)
+    return writers
 
 
 def _target(release: Release, wanted: str | None) -> Target:
@@ -95,41 +138,63 @@ def _target(release: Release, wanted: str | None) -> Target:
     )
 
 
-def _segment(release: Release, target: Target, series: Series) -> NDArray[np.uint8]:
-    """The label map on the series' own grid (INF-4)."""
-    import numpy as np
+def _prepared(
+    release: Release, voxels: NDArray[np.float32] | None, spacing_mm: tuple[float, float, float]
+) -> Prepared:
+    from stages.volume import prepare
 
-    from stages.channels import to_labels
+    if voxels is None:
+        raise TypeError("a series that was read with its pixels has none")
+    return prepare(voxels, spacing_mm, release.config.volume)
+
+
+def _segment(release: Release, target: Target, prepared: Prepared) -> NDArray[np.uint8]:
+    """The label map on the series' own grid (INF-4)."""
     from stages.runtime import predictor
-    from stages.volume import prepare, restore, sliding_window
+    from stages.volume import restore
+    from stages.windows import predict_labels
 
     config = release.config
-    if series.voxels is None:
-        raise TypeError("a series that was read with its pixels has none")
-    prepared = prepare(series.voxels, series.geometry.spacing_mm, config.volume)
     member = config.models[target]
     predict = predictor(target, member, release.models.__getitem__, config.numerics.threads)
-    scores = sliding_window(predict, prepared.array, config.volume, config.channels_out)
-    if not np.isfinite(scores).all():
-        raise Refused(
-            "The network's answer to this series is not made of numbers.",
-            "Check the series' voxel values and rescale slope.",
-        )
-    return restore(to_labels(scores, config.task), prepared)
+    return restore(predict_labels(predict, prepared.array, config.volume, config.task), prepared)
 
 
-def _write(
-    out: Path, labels: NDArray[np.uint8], series: Series, release: Release, target: Target
-) -> None:
-    """Write the SEG beside its place and move it there (INF-5, INF-6)."""
+def _classifier(release: Release, target: Target) -> Callable[[Prepared], tuple[float, ...]]:
+    """A prepared image → probabilities of the classes (INF-4)."""
+    import numpy as np
+
+    from stages.classify import classify
+    from stages.runtime import answerer
+
+    config = release.config
+    member = config.models[target]
+    answer = answerer(target, member, release.models.__getitem__, config.numerics.threads)
+
+    def probabilities(prepared: Prepared) -> tuple[float, ...]:
+        found = classify(answer, prepared.array, config.volume)
+        if not np.isfinite(found).all():
+            raise Refused(
+                "The network's answer to an image is not made of numbers.",
+                "Check the images' pixel values and rescale slope.",
+            )
+        return tuple(found.tolist())
+
+    return probabilities
+
+
+def _segmentation(
+    labels: NDArray[np.uint8], series: Series, release: Release, target: Target
+) -> Writer:
+    """What writes the SEG (INF-5)."""
     from stages.segmentation import write_labels
 
     config = release.config
     content = hashlib.sha256(labels.tobytes()).hexdigest()
-    part = out.with_name(f".{out.name}.part")
-    try:
+
+    def write(path: Path) -> None:
         write_labels(
-            part,
+            path,
             labels,
             series,
             config.task,
@@ -139,7 +204,47 @@ def _write(
             algorithm=f"{config.name} {config.version}",
             creator=config.name,
         )
-        part.replace(out)
+
+    return write
+
+
+def _report(found: Sequence[Finding], release: Release, target: Target) -> Writer:
+    """What writes the structured report (INF-5)."""
+    from stages.infer.findings import write_findings
+
+    config = release.config
+    content = digest_json(
+        [
+            {
+                "images": [str(image.get("SOPInstanceUID", "")) for image in one.images],
+                "probabilities": [f"{value:.6f}" for value in one.probabilities],
+            }
+            for one in found
+        ]
+    )
+
+    def write(path: Path) -> None:
+        write_findings(
+            path,
+            found,
+            config.task,
+            seed=f"infer/{release.digest}/{target}/{content}",
+            epoch=_date(found[0].images[0]) or config.epoch,
+            name=config.name,
+            version=config.version,
+        )
+
+    return write
+
+
+def _publish(writers: Mapping[Path, Writer]) -> None:
+    """Write every file beside its place, then move all of them there (INF-6)."""
+    parts = {out: out.with_name(f".{out.name}.part") for out in writers}
+    try:
+        for out, write in writers.items():
+            write(parts[out])
+        for out, part in parts.items():
+            part.replace(out)
     except OSError as error:
         raise Fault(
             f"The answer cannot be written ({type(error).__name__}).",
@@ -147,11 +252,12 @@ def _write(
         ) from None
     except Exception as error:  # noqa: BLE001 - any header may be malformed; messages quote values
         raise Unreadable(
-            f"The series' headers cannot be carried into a DICOM SEG ({type(error).__name__}).",
+            f"The series' headers cannot be carried into the answer ({type(error).__name__}).",
             "Export the series again with its patient, study and frame of reference modules.",
         ) from None
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def _date(header: Dataset) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The one series of a study that a release may be used on."""
+"""The one series of a study that a release may be used on, or the pictures of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from audit.errors import Refused, Unreadable, WrongUse
 from stages.archive import read_zip
 from stages.bundle import BundleConfig
+from stages.picture import Picture, picture_of
 from stages.series import Series, read_series
 
 LIMIT_BYTES = 16 * 2**30
 LIMIT_ENTRIES = 100_000
+LIMIT_PICTURES = 2_000
+"""Most pictures of a study that are answered."""
 _REMEDY = "Export the study again, or give a folder that holds the wanted series alone."
 
 
@@ -38,13 +41,13 @@ def choose_series(study: Path, config: BundleConfig) -> Series:
         Refused: no series, or more than one, is suitable.
         Unreadable: the archive is hostile or damaged.
     """
-    modality = config.task.modality
+    modality, resample = config.task.modality, config.limits.resampled
     with tempfile.TemporaryDirectory(prefix="kette-") as name:
         folders = _sort(study, Path(name), modality)
         suitable, reasons = [], []
         for folder in folders:
             try:
-                geometry = read_series(folder, pixels=False).geometry
+                geometry = read_series(folder, pixels=False, resample=resample).geometry
             except Unreadable as error:
                 reasons.append(error.what)
                 continue
@@ -57,7 +60,54 @@ def choose_series(study: Path, config: BundleConfig) -> Series:
         if not suitable:
             count = f"None of the {len(reasons)} {modality} series of the study is suitable."
             raise Refused(f"{count} {reasons[0]}" if len(reasons) > 1 else reasons[0], _REMEDY)
-        return read_series(suitable[0])
+        return read_series(suitable[0], resample=resample)
+
+
+def read_pictures(study: Path, config: BundleConfig) -> Iterator[Picture]:
+    """Read a study's suitable pictures, one at a time, in the order of their UIDs (INF-2, INF-3).
+
+    Args:
+        study: as for `choose_series`.
+        config: of the bundle.
+
+    Raises:
+        WrongUse: there is no such study.
+        Refused: no picture is suitable, or there are too many.
+        Unreadable: the archive is hostile or damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="kette-") as name:
+        folders = _sort(study, Path(name), config.task.modality)
+        paths = [path for folder in folders for path in folder.iterdir()]
+        if len(paths) > LIMIT_PICTURES:
+            raise Refused(
+                f"The study holds {len(paths)} pictures; {LIMIT_PICTURES} are answered at most.",
+                _REMEDY,
+            )
+        reasons, suitable, studies = [], 0, set()
+        for path in sorted(paths, key=_sop):
+            try:
+                picture = picture_of(path.read_bytes())
+            except Unreadable as error:
+                reasons.append(error.what)
+                continue
+            if reason := config.limits.outside(picture.pixels.shape, picture.spacing_mm):
+                reasons.append(reason)
+                continue
+            suitable += 1
+            studies.add(picture.study_uid)
+            if len(studies) > 1:
+                raise Refused("The pictures are of several studies.", _REMEDY)
+            yield picture
+        if not suitable:
+            count = f"None of the {len(reasons)} pictures of the study is suitable."
+            raise Refused(f"{count} {reasons[0]}" if len(reasons) > 1 else reasons[0], _REMEDY)
+
+
+def _sop(path: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+    return str(header.get("SOPInstanceUID", ""))
 
 
 def _sort(study: Path, into: Path, modality: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The stage's accounts: its three tables, their totals, and the gate that is held against them."""
+"""The stage's accounts: its four tables, their totals, and the gate that is held against them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.ingest.counts import Done
+from stages.ingest.geometry_columns import COLUMNS
 from stages.ingest.params import IngestParams
 from stages.ingest.quarantine import Reason
 from stages.stage import Check, Gate, Json, Verdict
@@ -28,6 +29,7 @@ SERIES = {
     "face_mask_sha256": "string",
     "sex": "string",
     "age_band": "string",
+    **COLUMNS,
 }
 INSTANCES = {
     "subject": "string",
@@ -42,8 +44,22 @@ INSTANCES = {
     **{f"actions_{done}": "int64" for done in Done},
     "actions": "string",
 }
+CLASS_LABELS = {
+    "subject": "string",
+    "study": "string",
+    "series": "string",
+    "sop": "string",
+    "label": "string",
+    "reader": "string",
+}
+"""What a reader said of an image, of a whole series (no `sop`) or a whole study (no `series`)."""
 QUARANTINE = {"input_sha256": "string", "reason": "string"}
-TABLES = {"series": SERIES, "instances": INSTANCES, "quarantine": QUARANTINE}
+TABLES = {
+    "series": SERIES,
+    "instances": INSTANCES,
+    "class_labels": CLASS_LABELS,
+    "quarantine": QUARANTINE,
+}
 
 
 def quarantine_rows(quarantined: list[tuple[str, Reason]]) -> list[dict[str, Any]]:
@@ -68,6 +84,7 @@ def counts(rows: Mapping[str, list[dict[str, Any]]]) -> Json:
         "subjects": len({row["subject"] for row in rows["series"]}),
         "series": len(rows["series"]),
         "instances_out": sum(row["instances"] for row in rows["series"]),
+        "class_labels": len(rows["class_labels"]),
         "quarantined": len(rows["quarantine"]),
         "reasons": dict(sorted(reasons.items())),
     }

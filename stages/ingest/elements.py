@@ -5,6 +5,7 @@ Every function gives the element of the output, or None where the value does not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from stages.ingest.counts import Counts, Done
 from stages.ingest.known import Known
 from stages.ingest.profile import Action
 from stages.ingest.rules import Rules, reader_of, value_of
+from stages.ingest.spellings import packed
 from stages.ingest.text import clean
 from stages.ingest.values import (
     DUMMIES,
@@ -34,6 +36,7 @@ from stages.ingest.values import (
 
 PIXEL_DATA: Final = 0x7FE00010
 _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_ORDINAL: Final = re.compile(r"[0-9]{1,5}")
 _NUMBERS: Final = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
 
 
@@ -93,7 +96,9 @@ class Elements:
             case Action.READER:
                 return [reader_of(self.root, self.rules)]
             case Action.LABEL:
-                number = parts(value_of(source, "SegmentNumber"))
+                number = [
+                    n for n in parts(value_of(source, "SegmentNumber")) if _ORDINAL.fullmatch(n)
+                ]
                 return [known[0] if known else " ".join(["segment", *number])]
             case Action.CLASS if known and said.casefold() in known[1]:
                 return [said.casefold()]
@@ -138,13 +143,18 @@ def _keeps(at: Elements, element: DataElement) -> bool:
     if isinstance(value, bytes) and kinds & (_BULK | _NUMBERS):
         return not at.known.in_bytes(value)
     if kinds & _NUMBERS:
-        return is_number(value, at.known)
+        return not _spells(value, kinds, at.known) and is_number(value, at.known)
     if element.VR == "CS":
         return all(is_code_string(text, at.known) for text in parts(value))
     tests = {"UI": is_uid, "AS": is_age}
     if element.VR in tests:
         return all(tests[element.VR](text) for text in parts(value) if text)
-    return element.VR in ("AT", "DA", "DT", "TM")
+    return element.VR in ("AT", "DA", "DT", "TM") and not _spells(value, kinds, at.known)
+
+
+def _spells(value: Any, vrs: set[str], known: Known) -> bool:
+    """Whether numbers are the letters of one of the subject's words."""
+    return any(known.in_bytes(data) for data in packed(value, vrs))
 
 
 def _technical(at: Elements, element: DataElement) -> bool:

@@ -10,8 +10,8 @@ Rules:
          one; every other voxel keeps its bits. An instance without such voxels keeps its pixel
          data's bytes. A series without any says what FCS-1 says.
 - FCS-3  What any segmentation of a series holds in any segment is kept, with a margin.
-- FCS-4  A series whose voxels cannot be decoded, or with a segmentation that cannot be placed, is
-         quarantined with what annotates it.
+- FCS-4  A series whose voxels cannot be decoded, that is no even volume of single-frame instances,
+         or with a segmentation that cannot be placed, is quarantined with what annotates it.
 - FCS-5  What passes as this project's own output is not touched.
 """
 
@@ -35,9 +35,10 @@ from stages.ingest.face_mask import Grid, Mask, face
 from stages.ingest.face_pixels import Codec
 from stages.ingest.header import quiet
 from stages.ingest.params import Limits
-from stages.ingest.quarantine import Reason
+from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import digest
 from stages.ingest.stated import LARGEST
+from stages.stack import Fit
 
 Row = dict[str, Any]
 NOTHING: Final = {"face_voxels": 0, "face_mask_sha256": ""}
@@ -82,7 +83,7 @@ def treat_faces(
             try:
                 if remove:
                     archives = [out / f"{uid}.zip" for uid in labels]
-                    row.update(_remove(path, archives, codec, limits, ct=row["modality"] == "CT"))
+                    row.update(_remove(path, archives, codec, limits, row))
                 if not row["face_voxels"]:
                     _rewrite(path, lambda _, data: face_write.recognizable(data, limits))
             except OSError:
@@ -104,14 +105,16 @@ def treat_faces(
     return lost
 
 
-def _remove(path: Path, labels: list[Path], codec: Codec, limits: Limits, *, ct: bool) -> Row:
+def _remove(path: Path, labels: list[Path], codec: Codec, limits: Limits, row: Row) -> Row:
     """Take a series' face away; what stands of it in the series' row."""
+    if row["geometry"] != Fit.VOLUME or row["multi_frame"]:
+        raise Quarantined(Reason.FACE)
     volume = _volume(path, codec)
     kept = np.zeros(volume.stored.shape, np.bool_)
     for archive in labels:
         for _, data in _members(archive):
             kept |= segmented(data, volume.grid, kept.shape)
-    mask = face(volume.values, volume.grid, ct=ct, kept=kept)
+    mask = face(volume.values, volume.grid, ct=row["modality"] == "CT", kept=kept)
     if not mask.any():
         return dict(NOTHING)
     planes = {name: mask[index] for index, name in enumerate(volume.names)}

@@ -38,9 +38,14 @@ def fold(text: str) -> str:
     return text
 
 
+def words_of(text: str) -> list[str]:
+    """The words (letters and digits that stand together) of a text."""
+    return _WORD.findall(text)
+
+
 def fold_words(text: str) -> list[str]:
-    """The words (letters and digits that stand together) of a text, folded."""
-    return [fold(word) for word in _WORD.findall(text)]
+    """The words of a text, folded."""
+    return [fold(word) for word in words_of(text)]
 
 
 def run_of(text: str) -> str:

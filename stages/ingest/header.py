@@ -105,20 +105,13 @@ class Identifier:
     def _remembered(self, file: RawFile) -> Header | None:
         for syntax, layout, header in self._seen:
             if syntax == file.syntax and (found := layout.match(file.data, file.at)):
-                values = {
-                    gap.tag: value[gap.width :]
-                    for gap, value in zip(layout.gaps, found[0], strict=True)
+                gaps = [(layout.gaps[number], value) for number, value in found.values]
+                uids = {
+                    _UIDS[gap.tag]: value[gap.width :].decode("latin-1").strip(" \0")
+                    for gap, value in gaps
+                    if gap.tag in _UIDS
                 }
-                return replace(
-                    header,
-                    **{
-                        name: _same(
-                            getattr(header, name), values[tag].decode("latin-1").strip(" \0")
-                        )
-                        for tag, name in _UIDS.items()
-                        if tag in values
-                    },
-                )
+                return replace(header, **uids)
         return None
 
     def _read(self, file: RawFile) -> Header:
@@ -172,11 +165,6 @@ def _parts(dataset: Dataset, keyword: str) -> list[str]:
         return parts(dataset.get(keyword))
     except Exception:  # noqa: BLE001 - any fault of the parser is a damaged file
         raise Quarantined(Reason.CORRUPT) from None
-
-
-def _same(before: str, now: str) -> str:
-    """A text, and no second copy of it: what is kept for each instance shall be little."""
-    return before if before == now else now
 
 
 def _is_uid(text: str) -> bool:

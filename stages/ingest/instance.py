@@ -8,6 +8,7 @@ instance is looked up (`raw_memo.py`). An own output passes byte for byte (`own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
@@ -16,7 +17,7 @@ from pydicom.dataset import Dataset
 from stages.artifact import Digest
 from stages.ingest.counts import Counts
 from stages.ingest.document import DOCUMENT, convert_document
-from stages.ingest.geometry import KEYWORDS, Slice, slice_of
+from stages.ingest.geometry import KEYWORDS, Place, place_of
 from stages.ingest.header import parsed, quiet, read_header
 from stages.ingest.params import Limits, PixelParams
 from stages.ingest.pixels import (
@@ -60,7 +61,7 @@ _BODY: Final = ("BodyPartExamined", "StudyDescription", "SeriesDescription", "Pr
 _FACTS: Final = (*_TEXTS, *_BODY, "ReferencedSeriesSequence", *KEYWORDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """An instance to take in, by its new UIDs."""
 
@@ -73,7 +74,7 @@ class Item:
     """Whether it is this project's own output, which passes as it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Converted:
     """A pseudonymized instance; nothing in it is an identity."""
 
@@ -85,8 +86,8 @@ class Converted:
     manufacturer: str
     model: str
     reader: str
-    slice: Slice | None
-    """Its place, for an image."""
+    place: Place | None
+    """Of an image."""
     references: frozenset[str]
     """Series that an annotation refers to."""
     body: str = ""
@@ -102,7 +103,10 @@ class Converted:
 
 
 class Converter:
-    """Converts one subject's instances, one after the other; a context manager."""
+    """Converts one subject's instances, one after the other; a context manager.
+
+    While it is open, no library quotes a value (`quiet`).
+    """
 
     def __init__(self, rules: Rules, limits: Limits, pixels: PixelParams | None = None) -> None:
         self._rules = rules
@@ -111,15 +115,18 @@ class Converter:
         self._memo = Memo()
         self._decoder = Decoder()
         self._looker = Looker()
+        self._open = ExitStack()
         self.with_text: set[str] = set()
         """Series with an instance in which text was found and not blanked."""
 
     def __enter__(self) -> Self:
+        self._open.enter_context(quiet())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._decoder.close()
-        self._looker.close()
+        with self._open:
+            self._decoder.close()
+            self._looker.close()
 
     def convert(self, item: Item, data: Buffer) -> Converted:
         """Check, pseudonymize and write an instance anew.
@@ -127,16 +134,15 @@ class Converter:
         Raises:
             Quarantined: it is damaged or not what it was when its header was read.
         """
-        with quiet():
-            try:
-                file = open_file(data, self._limits)
-                return self._own(item, data, file) if item.own else self._convert(item, file)
-            except Quarantined as error:
-                if error.reason is Reason.TEXT:
-                    self.with_text.add(item.series)
-                raise
-            except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
-                raise Quarantined(Reason.CORRUPT) from None
+        try:
+            file = open_file(data, self._limits)
+            return self._own(item, data, file) if item.own else self._convert(item, file)
+        except Quarantined as error:
+            if error.reason is Reason.TEXT:
+                self.with_text.add(item.series)
+            raise
+        except Exception:  # noqa: BLE001 - a fault of the file, whose text may quote values
+            raise Quarantined(Reason.CORRUPT) from None
 
     def _convert(self, item: Item, file: RawFile) -> Converted:
         if item.kind == DOCUMENT:
@@ -173,7 +179,7 @@ class Converter:
             manufacturer=texts["Manufacturer"],
             model=texts["ManufacturerModelName"],
             reader=texts["ContentCreatorName"] if annotation else "",
-            slice=None if annotation else slice_of(header.facts),
+            place=None if annotation else place_of(header.facts),
             references=_references(header.facts) if annotation else frozenset(),
             body=" ".join(str(header.facts[keyword] or "") for keyword in _BODY),
             pixels=treated.done,
@@ -260,7 +266,7 @@ def _facts(item: Item, result: Dataset, data: Buffer, counts: Counts) -> Convert
         manufacturer=texts["Manufacturer"],
         model=texts["ManufacturerModelName"],
         reader=texts["ContentCreatorName"] if annotation else "",
-        slice=slice_of(facts) if item.kind in (IMAGE, PICTURE) else None,
+        place=place_of(facts) if item.kind in (IMAGE, PICTURE) else None,
         references=_references(facts) if annotation else frozenset(),
         body=" ".join(str(facts[keyword] or "") for keyword in _BODY),
     )

@@ -22,6 +22,8 @@ from typing import Final, Protocol
 
 PUBLIC_DEMO_KEY: Final = hashlib.sha256(b"Kette: public demo key, for phantoms alone").digest()
 """Known to everyone: whoever holds a patient ID can compute its pseudonym. Phantoms only."""
+_STANDARD_ROOT: Final = "1.2.840.10008."
+"""Of all UIDs in the standard's dictionary (PS3.6 Annex A)."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,16 @@ def replace_uid(uid_key: bytes, uid: str) -> str:
 
     Source: PS3.5 Section B.2 for the form: 128 bits, here of an HMAC, as a decimal number.
     """
+    if uid.startswith(_STANDARD_ROOT) and _is_listed(uid):
+        return uid
+    return f"2.25.{int.from_bytes(derive(uid_key, uid)[:16])}"
+
+
+def _is_listed(uid: str) -> bool:
     from pydicom import config
     from pydicom.uid import UID
 
-    if UID(uid, validation_mode=config.IGNORE).type:
-        return uid
-    return f"2.25.{int.from_bytes(derive(uid_key, uid)[:16])}"
+    return bool(UID(uid, validation_mode=config.IGNORE).type)
 
 
 def _name(digest: bytes) -> str:

@@ -10,6 +10,8 @@ Rules:
 - KNO-3  What is known comes from text alone, so that the slices of a series know the same. Dates
          need no list: what reads like one passes nowhere but in a date, which shifts
          (`values.py`).
+- KNO-4  What an element is, its tag tells as well as the VR in the file. A name is also known as
+         it reads in the character sets that are declared wrongly most often.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from stages.ingest.fold import fold, fold_words, run_of
+from stages.ingest.fold import fold, fold_words, run_of, words_of
+from stages.ingest.spellings import encodings, otherwise, together
 from stages.ingest.tables import rows, vocabulary
 from stages.ingest.values import parts
 
@@ -112,7 +115,7 @@ class Known:
         """Whether a text holds anything of the subject (KNO-1, KNO-2)."""
         words = fold_words(text)
         run = "".join(words)
-        if any(word in self.personal or word in self.local for word in words):
+        if any(word in self.personal or word in self.local for word in (*words, run)):
             return True
         if any(known in run for known in self.runs):
             return True
@@ -146,8 +149,9 @@ def known_of(source: Dataset) -> Known:
         if kind == "local":
             local.update(word for word in words if len(word) > _SHORTEST and not word.isdecimal())
             continue
-        personal.update(word for word in words if len(word) >= _least(word, _SHORTEST))
+        personal.update(_long(text) - _TITLES)
         run = run_of(text)
+        personal.update(together(words))
         runs.update(word for word in (*words, run) if len(word) >= _least(word, _WITHIN))
         raw.update(part.lower() for part in re.split(r"[\^=\s,;]+", text) if len(part) >= _WITHIN)
         numbers.add("".join(char for char in run if char.isdecimal()))
@@ -157,8 +161,14 @@ def known_of(source: Dataset) -> Known:
         local=frozenset(local - maker - _folded_vocabulary()),
         runs=tuple(sorted(runs)),
         digits=frozenset(number for number in numbers if len(number) >= _WITHIN),
-        needles=tuple(sorted({needle for text in raw for needle in _encodings(text)})),
+        needles=tuple(sorted({needle for text in raw for needle in encodings(text)})),
     )
+
+
+def _long(text: str) -> set[str]:
+    """The words of a text that are long enough as they are written; `Zoe` folds to two letters."""
+    folded = [(word, fold(word)) for word in words_of(text)]
+    return {same for word, same in folded if len(word) >= _least(same, _SHORTEST)}
 
 
 def _least(word: str, letters: int) -> int:
@@ -171,7 +181,7 @@ def _texts(source: Dataset, depth: int = 0) -> Iterator[tuple[str, str]]:
     for tag in source.keys():  # noqa: SIM118 - iteration itself would convert every element
         element = source.get_item(tag)
         vr = element.VR if element is not None else None
-        kind = _kind(int(tag), vr or _dictionary_vr(int(tag)))
+        kind = _kind(int(tag), vr or "")
         if kind == "items" and depth < 64:
             for item in _items(source, int(tag)):
                 yield from _texts(item, depth + 1)
@@ -180,14 +190,16 @@ def _texts(source: Dataset, depth: int = 0) -> Iterator[tuple[str, str]]:
                 yield kind, text
 
 
+@lru_cache(maxsize=50_000)
 def _kind(tag: int, vr: str) -> str:
-    if vr == "SQ":
+    vrs = {vr, _dictionary_vr(tag)}
+    if "SQ" in vrs:
         return "items"
-    if tag in _PERSONAL or (vr == "PN" and tag != _CREATOR):
+    if tag in _PERSONAL or ("PN" in vrs and tag != _CREATOR):
         return "personal"
     row = rows().get(tag)
     listed = row is not None and not row.descriptors and not row.device
-    return "local" if listed and vr in _LOCAL_VRS else ""
+    return "local" if listed and vrs & _LOCAL_VRS else ""
 
 
 def _dictionary_vr(tag: int) -> str:
@@ -209,15 +221,10 @@ def _items(source: Dataset, tag: int) -> list[Dataset]:
 
 def _parts(source: Dataset, tag: int) -> list[str]:
     try:
-        return parts(source[tag].value) if tag in source else []
+        value = source[tag].value
+        return [*parts(value), *otherwise(value)] if tag in source else []
     except Exception:  # noqa: BLE001 - any fault of the parser: then nothing of it is kept either
         return []
-
-
-def _encodings(text: str) -> Iterator[bytes]:
-    for charset in ("utf-8", "latin-1", "utf-16-le", "utf-16-be"):
-        yield text.encode(charset, "ignore") or text.encode()
-    yield fold(text).encode()
 
 
 @cache

@@ -34,14 +34,14 @@ def joined(
     subjects = {secrets.subject(*who): found.patients.pop(who) for who in list(found.patients)}
     if not found.own:
         return subjects
-    originals = {new(m.header.sop): (s, m) for s, members in subjects.items() for m in members}
+    originals = {new(m.sop): (s, m) for s, members in subjects.items() for m in members}
     conflicts: list[Member] = []
     for name in sorted(found.own):
         subject = secrets.named(name)
         if subject is None:
             raise LookupError("an own output of no subject")
         for member in found.own.pop(name):
-            other, original = originals.get(member.header.sop, (None, None))
+            other, original = originals.get(member.sop, (None, None))
             if original is None:
                 subjects.setdefault(subject, []).append(member)
             elif other == subject:

@@ -31,6 +31,8 @@ class Limits(Params):
     """Of all of an instance but its pixel data."""
     elements: Annotated[int, Field(ge=1)] = 250_000
     """Elements and items of one instance, at every depth."""
+    label_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Of one table of class labels."""
 
 
 class Options(Params):
@@ -72,6 +74,31 @@ class PixelParams(Params):
     what a reader segmented (113102)."""
 
 
+class GeometryParams(Params):
+    """What is done about a series that is no even volume; decision 16 argues the defaults.
+
+    `quarantine`; `flag`: it passes with its facts and is left out downstream; `resample`: its
+    instances pass as they are, and the volume is resampled wherever the series is read.
+    """
+
+    localizer: Literal["quarantine", "flag"] = "quarantine"
+    """Localizers and scouts: quarantined alone, and the rest of the series judged without."""
+    few_slices: Literal["quarantine", "flag"] = "quarantine"
+    """Fewer than three slices."""
+    no_geometry: Literal["quarantine", "flag"] = "quarantine"
+    """Position, orientation or spacing missing or malformed."""
+    mixed: Literal["quarantine", "flag"] = "quarantine"
+    """Several orientations, shapes, spacings, frames of reference, or enhanced instances."""
+    double_slice: Literal["quarantine", "flag", "resample"] = "quarantine"
+    """Two slices at one place; `resample` takes one of those that are equal to the last voxel."""
+    missing_slice: Literal["quarantine", "flag"] = "quarantine"
+    """Gaps of whole slices; they are never filled."""
+    uneven: Literal["quarantine", "flag", "resample"] = "quarantine"
+    """Other spacings that differ by more than 1 % and 0.01 mm."""
+    tilted: Literal["quarantine", "flag", "resample"] = "quarantine"
+    """Slices shifted in their plane: a tilted gantry."""
+
+
 class IngestParams(Params):
     """How sources are read, what is kept, and when the stage refuses."""
 
@@ -87,6 +114,7 @@ class IngestParams(Params):
     """Content creator's name that is a role → name of that reader, such as
     `Reader^A: reader-a`. All other readers get a keyed pseudonym."""
     pixels: PixelParams = PixelParams()
+    geometry: GeometryParams = GeometryParams()
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Highest share of the instances that may be quarantined before the stage refuses."""
     limits: Limits = Limits()

@@ -9,18 +9,17 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
+from stages.box import start
+from stages.ingest import pixels_child
 from stages.ingest.pixels_child import HEAD
 from stages.ingest.pixels_codec import Layout
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw import Buffer
 
-_CHILD: Final = Path(__file__).with_name("pixels_child.py")
 _WAIT: Final = 120
 """Seconds for one instance, of the clock; the first one waits for the models too."""
 _CHUNK: Final = 1 << 20
@@ -104,12 +103,8 @@ class Looker:
 
     def _ask(self, pieces: tuple[Buffer, ...]) -> tuple[dict[str, Any], bytes]:
         """Raises OSError where the child died, hangs or answers no such thing."""
-        child = self._child = self._child or subprocess.Popen(
-            [sys.executable, "-P", "-s", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        child = self._child = self._child or start(
+            pixels_child.__name__, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         if child.stdin is None or child.stdout is None:
             raise RuntimeError("the child has no pipes")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import struct
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, Final
+
+from stages.boxed import close_in, more_seconds
 
 MEMORY: Final = 2 * 2**30
 """Bytes of data: the models, the frames, and their blanked copy."""
@@ -25,23 +25,17 @@ HEAD: Final = struct.Struct("<IQ")
 
 def main() -> None:
     """Answer until standard input ends."""
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     warnings.simplefilter("ignore")
     from stages.ingest.ocr import TextFinder
 
     finder = _load(TextFinder())
     logging.disable()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    close_in(memory=MEMORY)
     source, answer = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(HEAD.size):
         length, size = HEAD.unpack(head)
         said = json.loads(source.read(length))
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        more_seconds(SECONDS)
         told, data = _answer(finder, said, source.read(size))
         raw = json.dumps(told).encode()
         answer.write(HEAD.pack(len(raw), len(data)) + raw)

@@ -50,6 +50,7 @@ class Alone:
     """
 
     def __init__(self, source: Dataset, rules: Rules) -> None:
+        self.rules = rules
         self._work = _Work(source, rules)
 
     def pseudonymize(self, elements: Dataset, tag: int) -> tuple[DataElement | None, Counts]:
@@ -63,10 +64,18 @@ class Alone:
         self._work.counts = self._work.elements.counts = counts
         return self._work.one(elements, tag, depth=0), counts
 
+    def action(self, elements: Dataset, tag: int, vr: str) -> Action | None:
+        """What the profile does first to an element of that VR; None if that VR is not expected."""
+        if (tag >> 16) % 2:
+            listed = private.safe(elements, tag) if self.rules.options.safe_private else None
+            return _PRIVATE.get(vr, Action.KEEP) if listed and listed.vr == vr else None
+        decision = decide(tag, self._work.policies[0])
+        return decision.action if vr in decision.vr.split(" or ") else None
+
     def is_fixed(self, elements: Dataset, tag: int) -> bool:
         """Whether the same becomes of an element whatever its value is."""
         if (tag >> 16) % 2:
-            keeps = self._work.rules.options.safe_private
+            keeps = self.rules.options.safe_private
             return not (keeps and private.safe(elements, tag))
         action = decide(tag, self._work.policies[0]).action
         return action in (Action.REMOVE, Action.EMPTY, Action.DUMMY)

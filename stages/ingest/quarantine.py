@@ -15,6 +15,7 @@ class Reason(StrEnum):
     TOO_DEEP = "sequences are nested deeper than the limit"
     TOO_MANY = "more elements or more bytes of header than the limit"
     ARCHIVE = "the archive cannot be trusted: a climbing path, a link, damage or a limit exceeded"
+    NIFTI = "NIfTI: damaged, not one 3-D image with a place, or without a sidecar that says enough"
     TRANSFER_SYNTAX = "the transfer syntax is not accepted: neither native nor of a known codec"
     SOP_CLASS = "the SOP class is not accepted, or the option that cleans it is off"
     NO_PATIENT = "no patient ID"
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     SIZE = "rows, columns or frames beyond the limit, or missing"
     PIXELS = "the pixel data has another length than the header says, or is missing"
     DECODE = "compressed pixels that are no image of the header's size, or not within the limits"
+    LOCALIZER = "a localizer: by its image type, or by how it stands on the other slices"
     FEW_SLICES = "the series has fewer than three slices"
     NO_GEOMETRY = "position, orientation or spacing is missing or malformed"
     MIXED = "the series mixes orientations, shapes, spacings or frames of reference"
@@ -39,6 +41,8 @@ class Reason(StrEnum):
     STUDIES = "one series UID in several studies"
     KINDS = "one series UID for images, annotations and documents"
     NO_REFERENCE = "the segmentation refers to no series of that subject that is kept"
+    LABEL_TABLE = "a table of labels that is malformed or larger than the limit"
+    LABEL_CLASS = "a table of labels with one that is no class of the task"
     SEVERAL = "the annotation series has more than one instance"
 
 

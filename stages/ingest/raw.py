@@ -197,7 +197,8 @@ class _Walk:
         found: list[Element] = []
         while not found or found[-1].tag != _SEQUENCE_END:
             item, undefined = self.head(at, end, explicit=False)
-            if undefined or item.tag not in (_ITEM, _SEQUENCE_END):
+            ended = item.tag == _SEQUENCE_END and item.stop == item.value
+            if undefined or not (ended or item.tag == _ITEM):
                 raise Quarantined(Reason.CORRUPT)
             found.append(item)
             at = item.stop

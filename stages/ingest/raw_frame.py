@@ -5,7 +5,7 @@ Rules: see `raw_memo.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final, NamedTuple, cast
@@ -25,8 +25,9 @@ from stages.ingest.pseudonymize import Alone
 from stages.ingest.raw import PIXEL_DATA, Scan, Syntax
 from stages.ingest.raw_codec import Shape
 from stages.ingest.raw_file import RawFile
-from stages.ingest.raw_layout import Layout, layout_of, stands_alone
-from stages.ingest.raw_write import elements_of, encode
+from stages.ingest.raw_layout import Gap, Layout, layout_of, stands_alone
+from stages.ingest.raw_plain import change_of
+from stages.ingest.raw_write import elements_of, encode, head_of
 from stages.ingest.rules import Rules
 
 _CHARACTER_SET: Final = 0x00080005
@@ -70,6 +71,8 @@ class Single:
     """By which it is a fact; else empty."""
     values: dict[bytes, Became] = field(repr=False)
     """Length and value → what became of it."""
+    plain: Callable[[bytes], Became | None] | None = field(repr=False)
+    """Value → what becomes of it, where it is spelled plainly (`raw_plain.py`)."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,15 @@ def frame_of(
         if first.encoded != header.elements[position]:
             return None
         keyword = keyword_for_tag(gap.tag)
-        values = {raw[gap.tag][gap.head :]: first}
+        value = raw[gap.tag][gap.head :]
         singles.append(
             Single(
                 position=position,
                 first=first,
                 fixed=alone.is_fixed(source, gap.tag),
                 keyword=keyword if keyword in header.facts else "",
-                values=values,
+                values={value: first},
+                plain=_plain(alone, source, gap, value[gap.width :], first),
             )
         )
     return Frame(
@@ -155,6 +159,25 @@ def frame_of(
         alone=alone,
         context=context,
     )
+
+
+def _plain(
+    alone: Alone, source: Dataset, gap: Gap, value: bytes, first: Became
+) -> Callable[[bytes], Became | None] | None:
+    """How plain values of an element change; None unless the first instance's value agrees."""
+    vr = str(source[gap.tag].VR)
+    change = change_of(alone.action(source, gap.tag, vr), vr, value, alone.rules)
+    head = head_of(gap.tag, vr)
+
+    def plain(value: bytes) -> Became | None:
+        made = change(value) if change else None
+        if made is None:
+            return None
+        encoded = head + len(made.value).to_bytes(2, "little") + made.value
+        return Became(encoded, first.counts, made.meant)
+
+    made = plain(value)
+    return plain if made and made.encoded == first.encoded else None
 
 
 def become(

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from stages.ingest.raw_file import RawFile
 from stages.ingest.raw_frame import Became, Frame, Header, Single, become
+from stages.ingest.raw_layout import Gap
 
 FRAMES: Final = 8
 """Frames that are held; the one unused for longest goes first."""
@@ -28,11 +29,13 @@ _LONGEST: Final = 4096
 
 
 class Match(NamedTuple):
-    """An instance of a frame: lengths and values of its gaps, and where its pixel data starts."""
+    """An instance of a frame."""
 
     frame: Frame
-    values: list[bytes]
+    values: list[tuple[int, bytes]]
+    """(number of the gap, length and value) of gaps that differ from the frame's first instance."""
     at: int
+    """Where its pixel data starts: offset, bytes."""
 
 
 class Memo:
@@ -48,7 +51,7 @@ class Memo:
                 continue
             if found := frame.layout.match(file.data, file.at):
                 self._frames.insert(0, self._frames.pop(number))
-                return Match(frame, *found)
+                return Match(frame, found.values, found.stop)
         return None
 
     def add(self, frame: Frame | None) -> None:
@@ -61,20 +64,21 @@ class Memo:
 def fill(found: Match) -> Header | None:
     """The header of an instance of a frame; None if it has to be made in full (MEM-1)."""
     frame, header = found.frame, found.frame.header
-    every = zip(frame.layout.gaps, frame.singles, found.values, strict=True)
-    gaps = [(gap, single, value) for gap, single, value in every if not single.fixed]
-    new = {
+    gaps = [
+        (frame.layout.gaps[number], frame.singles[number], value)
+        for number, value in found.values
+        if not frame.singles[number].fixed
+    ]
+    unknown = {
         gap.tag: gap.stretch[-gap.head :] + value
         for gap, single, value in gaps
-        if value not in single.values
+        if not _look_up(gap, single, value)
     }
-    made = become(frame.alone, frame.context, new, frame.syntax) if new else {}
+    made = become(frame.alone, frame.context, unknown, frame.syntax) if unknown else {}
     elements, counts, facts = list(header.elements), header.counts, dict(header.facts)
     for gap, single, value in gaps:
         became = single.values.get(value) or _add(single, value, made[gap.tag])
         first = single.first
-        if became is first:
-            continue
         if gap.tag >> 16 & 1 and bool(became.encoded) != bool(first.encoded):
             return None  # whether a private block stays depends on all its elements
         elements[single.position] = became.encoded
@@ -85,9 +89,20 @@ def fill(found: Match) -> Header | None:
     return Header(header.tags, elements, header.after, header.pixel_vr, counts, facts)
 
 
+def _look_up(gap: Gap, single: Single, value: bytes) -> bool:
+    """Whether it is known what becomes of a value; if it is plain, it is from here on."""
+    if value in single.values:
+        return True
+    became = single.plain(value[gap.width :]) if single.plain else None
+    if became is not None:
+        _add(single, value, became)
+    return became is not None
+
+
 def _add(single: Single, value: bytes, became: Became) -> Became:
-    if became.counts == single.first.counts:
-        became = became._replace(counts=single.first.counts)
+    counts = single.first.counts
+    if became.counts is not counts and became.counts == counts:
+        became = became._replace(counts=counts)
     if len(value) <= _LONGEST:
         if len(single.values) >= VALUES:
             single.values.clear()

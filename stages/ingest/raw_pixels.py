@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw import Buffer, fragments
+from stages.ingest.raw_beside import image_alone
 from stages.ingest.raw_codec import Shape, check_codestream, frames_of
 from stages.ingest.raw_file import RawFile
 
@@ -81,7 +82,7 @@ def pixels_at(file: RawFile, at: int, shape: Shape, limits: Limits) -> Pixels:
         raise Quarantined(Reason.DECODE)
     for frame in frames:
         check_codestream(file.codec, frame, shape)
-    return Pixels(value, shape)
+    return Pixels(image_alone(file.codec, view, items, shape), shape)
 
 
 def turned(value: Buffer, vr: str) -> bytes:

@@ -20,7 +20,7 @@ from stages.ingest.raw import PIXEL_DATA, UNDEFINED
 CHARACTER_SET: Final = "ISO_IR 192"
 _PADDING: Final = {**dict.fromkeys(("DA", "DS", "DT", "IS", "TM"), b" "), "UI": b"\0"}
 """VRs of one plain text, and what makes its length even (PS3.5 Section 6.2)."""
-_SHORT: Final = struct.Struct("<HH2sH")
+_HEAD: Final = struct.Struct("<HH2s")
 IMPLEMENTATION: Final = (
     f"2.25.{int.from_bytes(hashlib.sha256(b'Kette ingest').digest()[:16])}",
     "KETTE_INGEST_1",
@@ -40,12 +40,17 @@ def encode(element: DataElement) -> bytes:
         raw = text.encode("latin-1")
         raw += _PADDING[element.VR] * (len(raw) % 2)
         if len(raw) < 1 << 16:
-            tag = int(element.tag)
-            return _SHORT.pack(tag >> 16, tag & 0xFFFF, element.VR.encode(), len(raw)) + raw
+            head = head_of(int(element.tag), element.VR)
+            return head + len(raw).to_bytes(2, "little") + raw
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_data_element(buffer, element, CHARACTER_SET)
     return buffer.getvalue()
+
+
+def head_of(tag: int, vr: str) -> bytes:
+    """What stands before the length of an element whose VR has a length of two bytes."""
+    return _HEAD.pack(tag >> 16, tag & 0xFFFF, vr.encode("ascii"))
 
 
 def pixel_head(vr: str, length: int | None) -> bytes:

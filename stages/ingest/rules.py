@@ -47,11 +47,19 @@ def reader_of(source: Dataset, rules: Rules) -> str:
     A content creator that the parameters name gets the role's name, any other a keyed pseudonym;
     an annotation without a creator is a reader of its own.
     """
-    name = "^".join(parts(value_of(source, "ContentCreatorName"))).rstrip("^ ")
-    if name in rules.readers:
-        return rules.readers[name]
+    name = "^".join(parts(value_of(source, "ContentCreatorName")))
     series = value_of(source, "SeriesInstanceUID")
-    return keys.reader(rules.reader_key, name or f"series {series}")
+    return reader_named(name, rules.readers, rules.reader_key) or keys.reader(
+        rules.reader_key, f"series {series}"
+    )
+
+
+def reader_named(name: str, readers: Mapping[str, str], reader_key: bytes) -> str:
+    """The name that stands for a reader's: the role's, else a keyed pseudonym; empty for none."""
+    name = name.rstrip("^ ")
+    if name in readers:
+        return readers[name]
+    return keys.reader(reader_key, name) if name else ""
 
 
 def value_of(source: Dataset, keyword: str) -> Any:

@@ -16,15 +16,14 @@ import json
 import select
 import struct
 import subprocess
-import sys
-from pathlib import Path
 from typing import Final
 
+from stages.box import start
+from stages.ingest import sandbox_child
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.raw import Buffer
 from stages.ingest.raw_pixels import Pixels
 
-_CHILD: Final = Path(__file__).with_name("sandbox_child.py")
 _WAIT: Final = 18
 """Seconds for one instance, of the clock."""
 
@@ -65,12 +64,8 @@ class Decoder:
             self._child = None
 
     def _ask(self, pieces: tuple[Buffer, ...]) -> bool:
-        child = self._child = self._child or subprocess.Popen(
-            [sys.executable, "-P", "-s", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        child = self._child = self._child or start(
+            sandbox_child.__name__, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         if child.stdin is None or child.stdout is None:
             raise RuntimeError("the child has no pipes")

@@ -1,18 +1,19 @@
 """The child of `sandbox.py`: reads instances from standard input, answers `y` or `n` for each.
 
-It imports nothing of this product, so that it can be run by its path. Before the first instance it
-gives up what decoding does not need; what exceeds the limits kills it.
+Before the first instance it gives up what decoding does not need (`stages/boxed.py`); what exceeds
+the limits kills it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import resource
 import struct
 import sys
 import warnings
 from typing import Any, Final
+
+from stages.boxed import close_in, more_seconds
 
 MEMORY: Final = 896 * 2**20
 """Bytes of data, the encapsulated and the decoded frame among them."""
@@ -27,17 +28,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable()
     _load(get_decoder)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    close_in(memory=MEMORY)
     source, answer = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(12):
         length, size = struct.unpack("<IQ", head)
         said = json.loads(source.read(length))
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        more_seconds(SECONDS)
         answer.write(b"y" if _decodes(get_decoder, said, source.read(size)) else b"n")
         answer.flush()
 

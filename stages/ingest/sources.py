@@ -1,11 +1,12 @@
-"""Sources: folders, media, ZIP and tar archives of files, walked in one order, opened read-only.
+"""Sources: folders, media, archives and NIfTI images, walked in one order, opened read-only.
 
 Rules:
 
 - SRC-1  Symbolic links are not followed; what is neither a plain file nor a folder is passed over.
 - SRC-2  Each file is handed over as bytes with its SHA-256, one at a time (memory stays flat); an
          archive's members come as files of their own, and an archive that cannot be trusted is
-         quarantined whole, by the digest of the archive.
+         quarantined whole, by the digest of the archive. A NIfTI image is an archive of the
+         instances that it becomes (`nifti.py`).
 - SRC-3  No file is read that is larger than the limit; it is told by the digest of its first bytes,
          as many as the limit allows.
 """
@@ -18,7 +19,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
@@ -31,6 +32,7 @@ from stages.archive import ZipReader
 from stages.archive_tar import BLOCK, TarReader, is_tar
 from stages.artifact import Digest, digest_file
 from stages.ingest import dicomdir
+from stages.ingest.nifti import NiftiReader, Role, is_image, roles
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Reason
 from stages.ingest.raw import Buffer
@@ -43,6 +45,7 @@ _AHEAD: Final = 4
 """Files that are read ahead."""
 _THREADS: Final = 2
 _PIECE: Final = 2**20
+Archive = ZipReader | TarReader | NiftiReader
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -62,29 +65,33 @@ class Found:
     sha256: Digest
     data: bytes = field(repr=False)
     reason: Reason | None = None
+    part: bool = False
+    """Whether it was read with another file: a sidecar, or labels."""
 
 
 def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
     """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
     files = _files(sources, limits)
     with ThreadPoolExecutor(_THREADS) as threads:  # reading and hashing leave Python's lock
-        ahead: deque[tuple[Path, Future[Found | None]]] = deque()
+        ahead: deque[tuple[Path, Role | None, Future[Found | None]]] = deque()
         try:
             while True:
-                for path in islice(files, _AHEAD - len(ahead)):
-                    ahead.append((path, threads.submit(_small, path, limits)))
+                for path, role in islice(files, _AHEAD - len(ahead)):
+                    ahead.append((path, role, threads.submit(_small, path, role, limits)))
                 if not ahead:
                     return
-                path, found = ahead.popleft()
+                path, role, found = ahead.popleft()
                 small = found.result()
-                yield from [small] if small else _large(path, limits)
+                yield from [small] if small else _large(path, role, limits)
         finally:
-            for _, found in ahead:
+            for *_, found in ahead:
                 found.cancel()
 
 
-def _small(path: Path, limits: Limits) -> Found | None:
+def _small(path: Path, role: Role | None, limits: Limits) -> Found | None:
     """A file of which several fit in memory; None for any other, and for archives."""
+    if role is Role.IMAGE:
+        return None
     handle = Handle(str(path), None)
     try:
         with _plain(path) as file:
@@ -93,16 +100,22 @@ def _small(path: Path, limits: Limits) -> Found | None:
             data = file.read()
     except OSError:
         return Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
+    if role is Role.PART:
+        return Found(handle, digest(data), b"", part=True)
     return None if _is_archive(data[:BLOCK]) else Found(handle, digest(data), data)
 
 
-def _large(path: Path, limits: Limits) -> Iterator[Found]:
+def _large(path: Path, role: Role | None, limits: Limits) -> Iterator[Found]:
     handle = Handle(str(path), None)
+    if role is Role.PART:
+        yield Found(handle, UNKNOWN, b"", part=True)
+        return
     try:
         with _plain(path) as file:
-            archive = _is_archive(file.read(BLOCK))
+            archive = _is_archive(file.read(BLOCK)) or role is Role.IMAGE
             file.seek(0)
-            limit = limits.archive_bytes if archive else limits.file_bytes
+            packed = archive and role is not Role.IMAGE
+            limit = limits.archive_bytes if packed else limits.file_bytes
             if os.fstat(file.fileno()).st_size > limit:
                 yield _too_large(handle, iter(partial(file.read, _PIECE), b""), limits)
             elif archive:
@@ -114,7 +127,7 @@ def _large(path: Path, limits: Limits) -> Iterator[Found]:
         yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
 
 
-def _plain(path: Path) -> FileIO:
+def _plain(path: str | Path) -> FileIO:
     """Open a plain file; what became anything else since it was found is never waited for.
 
     Raises:
@@ -133,12 +146,13 @@ def read(handles: Sequence[tuple[Handle, Digest]], limits: Limits) -> Iterator[b
     Raises:
         Fault: a file is gone or has changed since (its digest is another).
     """
-    archives: dict[str, ZipReader | TarReader] = {}
+    archives: dict[str, Archive] = {}
     with ExitStack() as stack:
         for handle, sha256 in handles:
             try:
                 if handle.member is None:
-                    data = Path(handle.path).read_bytes()
+                    with _plain(handle.path) as file:
+                        data = file.read()
                 else:
                     if handle.path not in archives:
                         archives[handle.path] = archive = _open(handle.path, limits)
@@ -158,7 +172,9 @@ def _is_archive(head: bytes) -> bool:
     return head[:4] in _ZIP or is_tar(head)
 
 
-def _open(path: str, limits: Limits) -> ZipReader | TarReader:
+def _open(path: str, limits: Limits) -> Archive:
+    if is_image(path):
+        return NiftiReader(Path(path), limits)
     with _plain(Path(path)) as file:
         tar = is_tar(file.read(BLOCK))
     size, count = limits.archive_bytes, limits.archive_entries
@@ -180,7 +196,8 @@ def _members(path: Path, limits: Limits) -> Iterator[Found]:
                     data = archive.read(name)
                     yield Found(handle, digest(data), data)
     except Unreadable:
-        yield Found(Handle(str(path), None), digest_file(path), b"", Reason.ARCHIVE)
+        reason = Reason.NIFTI if is_image(path) else Reason.ARCHIVE
+        yield Found(Handle(str(path), None), digest_file(path), b"", reason)
 
 
 def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found:
@@ -192,7 +209,7 @@ def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found
     return Found(handle, state.hexdigest(), b"", Reason.TOO_LARGE)
 
 
-def _files(sources: Sequence[Path], limits: Limits) -> Iterator[Path]:
+def _files(sources: Sequence[Path], limits: Limits) -> Iterator[tuple[Path, Role | None]]:
     for number, source in enumerate(sources, start=1):
         if not (source.is_file() or source.is_dir()):
             what = "is no folder and no plain file" if source.exists() else "does not exist"
@@ -200,14 +217,24 @@ def _files(sources: Sequence[Path], limits: Limits) -> Iterator[Path]:
     for source in sorted({path.absolute() for path in sources}):
         if source.is_file():
             medium = source.name.upper() == dicomdir.NAME
-            yield from dicomdir.files_of(source, limits) if medium else [source]
+            if medium:
+                yield from ((path, None) for path in dicomdir.files_of(source, limits))
+            else:
+                yield source, Role.IMAGE if is_image(source) else None
             continue
         for folder, names, files in os.walk(source, followlinks=False):
             names.sort()
+            known = roles(Path(folder), files)
             for name in sorted(files):
                 path = Path(folder, name)
-                if path.is_file() and not path.is_symlink():
-                    yield path
+                if _is_plain(path):
+                    yield path, known.get(name)
+
+
+def _is_plain(path: Path) -> bool:
+    with suppress(OSError):  # it vanished since the folder was listed
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
 
 
 def digest(*pieces: Buffer) -> Digest:

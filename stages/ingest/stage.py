@@ -1,14 +1,15 @@
 """Ingest: DICOM studies from outside become pseudonymized series, or are quarantined.
 
 In: folders and ZIP archives, read-only. Out, for each subject: `<series>.zip` (instances as
-`<sop>.dcm`), `series.parquet`, `instances.parquet`, `quarantine.parquet`; merged: the three tables
-of all subjects. Only this stage sees identities; the coordinator reads who an instance belongs to,
-a worker gets the one subject's secrets and never the vault.
+`<sop>.dcm`), `series.parquet`, `instances.parquet`, `class_labels.parquet`, `quarantine.parquet`;
+merged: the four tables of all subjects. Only this stage sees identities; the coordinator reads who
+an instance belongs to, a worker gets the one subject's secrets and never the vault.
 
 Rules:
 
 - ING-1   Every file ends in exactly one place: an output instance, a duplicate that was dropped,
-          an ignored media directory, or quarantine, with its digest and a fixed reason.
+          an ignored media directory, a table of labels (`label_table.py`), or quarantine, with
+          its digest and a fixed reason.
 - ING-2   A bad file stops nothing but itself and, where a series is not whole without it, its
           series.
 - ING-3   What no rule of the profile lets pass is not in the output, at any depth
@@ -19,7 +20,8 @@ Rules:
 - ING-7   Pixel bytes are not touched, but where text is found in them: then it is blanked or the
           image is quarantined (`pixels.py`); where an overlay lies in them (`overlay.py`); and
           where faces are taken away (`face_series.py`).
-- ING-8   A series of slices is one volume or quarantined; an annotation refers to one kept series.
+- ING-8   A series of slices is one volume, or what its finding's policy says: quarantined, flagged
+          or to be resampled (`geometry_policy.py`); an annotation refers to one kept series.
 - ING-9   The output states which options were applied, and only those.
 - ING-10  The public demo key serves phantoms alone.
 - ING-11  The stage refuses when no subject is left, or more than the declared share of the files
@@ -27,6 +29,8 @@ Rules:
 - ING-12  No text, name or error of this stage holds a value of a source.
 - ING-13  What the ledger lists as this stage's own output passes byte for byte, under its
           pseudonym; any other's claim to be de-identified counts for nothing (`own.py`).
+- ING-14  A NIfTI image with its sidecar becomes instances and is then treated like any; no text of
+          its header is read (`nifti.py`).
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ from stages.stage import (
 )
 
 if TYPE_CHECKING:
+    from stages.ingest.label_table import Given
     from stages.ingest.survey import Member
 
 
@@ -62,7 +67,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     Raises:
         WrongUse: no source, no vault, or a vault in a place that others get.
     """
-    from stages.ingest import own, suppression
+    from stages.ingest import label_table, own, suppression
+    from stages.ingest.rules import reader_named
     from stages.ingest.sources import walk
     from stages.ingest.survey import survey
 
@@ -75,12 +81,19 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
             params.limits,
             demo=params.pseudonym_key == "demo",
             own=ctx.own_outputs.get(secrets.version, frozenset()),
+            classes=[label.name for label in ctx.params.task.classes],
         )
         found = suppression.kept(found, secrets)
         new = _replacement(secrets, params)
         subjects = own.joined(found, secrets, new)
+        reader_key = keys.derive(secrets.domain_key, "reader")
+        labels, unknown = label_table.assign(
+            found.tables, subjects, new, lambda name: reader_named(name, params.readers, reader_key)
+        )
         units = [
-            _unit(subject, subjects.pop(subject), secrets, params, new)
+            _unit(
+                subject, subjects.pop(subject), secrets, params, new, labels=labels.get(subject, ())
+            )
             for subject in list(subjects)
         ]
     return Plan(
@@ -89,6 +102,8 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
             "files": found.files,
             "duplicates": found.duplicates,
             "ignored": found.ignored,
+            "label_tables": [table.sha256 for table in found.tables],
+            "labels_unknown": unknown,
             "quarantined": [[sha256, reason.value] for sha256, reason in found.quarantined],
         },
     )
@@ -102,6 +117,8 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     """
     from stages.ingest.codes import codes_of
     from stages.ingest.instance import Item
+    from stages.ingest.label_table import Given
+    from stages.ingest.packed import unpacked
     from stages.ingest.rules import Rules
     from stages.ingest.sources import Handle
     from stages.ingest.subject import Taken, take_in
@@ -122,15 +139,18 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:
     )
     items = [
         Item(kind, series, sop, sha256, Handle(path, member), own)
-        for path, member, sha256, kind, series, sop, own in unit.private["members"]
+        for path, member, sha256, kind, series, sop, own in unpacked(unit.private["members"])
     ]
     taken = Taken()
-    for taken in take_in(items, rules, params.limits, ctx.out, params.pixels):
+    for taken in take_in(
+        items, rules, params.limits, ctx.out, params.pixels, geometry=params.geometry
+    ):
         done = len(taken.instances) + len(taken.quarantined)
         ctx.say(f"{done} of {len(items)} instances", done / len(items))
     rows = {
         "series": taken.series,
         "instances": taken.instances,
+        "class_labels": taken.labels([Given(*row) for row in unit.private["labels"]]),
         "quarantine": quarantine_rows(taken.quarantined),
     }
     write(ctx.out, rows)
@@ -148,7 +168,7 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
     trees = [ctx.units[name] for name in sorted(ctx.units)]
     rows: dict[str, list[dict[str, Any]]] = {
         name: [row for tree in trees for row in read_table(tree / f"{name}.parquet")]
-        for name in ("series", "quarantine")
+        for name in ("series", "class_labels", "quarantine")
     }
     instances = [tree / "instances.parquet" for tree in trees]
     join_tables(ctx.out / "instances.parquet", instances, TABLES["instances"])
@@ -158,7 +178,9 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
     write(ctx.out, rows)
     findings = {
         **counts(rows),
-        "instances_in": ctx.notes["files"] - ctx.notes["ignored"],
+        "instances_in": ctx.notes["files"] - ctx.notes["ignored"] - len(ctx.notes["label_tables"]),
+        "label_tables": ctx.notes["label_tables"],
+        "labels_unknown": ctx.notes["labels_unknown"],
         "duplicates": ctx.notes["duplicates"],
         "ignored": ctx.notes["ignored"],
         "profile": EDITION,
@@ -201,8 +223,12 @@ def _unit(
     secrets: keys.Keys,
     params: IngestParams,
     new: Callable[[str], str],
+    *,
+    labels: Sequence[Given],
 ) -> Unit:
     """A subject's unit: digests in public, identities and derived secrets in private."""
+    from audit.canonical import digest_json
+    from stages.ingest.packed import packed
     from stages.ingest.tables import classes
 
     uid_key = keys.derive(secrets.domain_key, "uid")
@@ -215,20 +241,22 @@ def _unit(
         facts={
             "key_version": secrets.version,
             "subject_key": keys.fingerprint(subject.secret),
-        },
+        }
+        | ({"labels": digest_json([list(row) for row in labels])} if labels else {}),
         private={
-            "members": [
+            "members": packed(
                 [
                     member.handle.path,
                     member.handle.member,
                     member.sha256,
-                    classes()[member.header.sop_class].kind,
-                    member.header.series if member.own else new(member.header.series),
-                    member.header.sop if member.own else new(member.header.sop),
+                    classes()[member.origin.sop_class].kind,
+                    member.origin.series if member.own else new(member.origin.series),
+                    member.sop if member.own else new(member.sop),
                     member.own,
                 ]
                 for member in members
-            ],
+            ),
+            "labels": [list(row) for row in labels],
             "secrets": {
                 "uid_key": uid_key.hex(),
                 "reader_key": keys.derive(secrets.domain_key, "reader").hex(),

@@ -17,12 +17,13 @@ from stages.artifact import Digest
 from stages.ingest.document import DOCUMENT
 from stages.ingest.face import Risk, risk
 from stages.ingest.face_series import NOTHING, treat_faces
-from stages.ingest.geometry import judge
 from stages.ingest.instance import ANNOTATION, IMAGE, Converted, Converter, Item
-from stages.ingest.params import Limits, PixelParams
+from stages.ingest.label_table import Given, of_kept
+from stages.ingest.params import GeometryParams, Limits, PixelParams
 from stages.ingest.pixels import PICTURE
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
+from stages.ingest.series_whole import Instance, settle
 from stages.ingest.sources import digest, read
 from stages.ingest.stated import stated
 from stages.ingest.tables import EDITION
@@ -32,11 +33,22 @@ _ORDER: Final = (IMAGE, PICTURE, ANNOTATION, DOCUMENT)
 
 @dataclass
 class Taken:
-    """What became of a subject: rows of its three tables."""
+    """What became of a subject: rows of its tables."""
 
     series: list[dict[str, Any]] = field(default_factory=list)
     instances: list[dict[str, Any]] = field(default_factory=list)
     quarantined: list[tuple[Digest, Reason]] = field(default_factory=list)
+
+    def labels(self, given: Sequence[Given]) -> list[dict[str, Any]]:
+        """Rows of class labels of what was taken in."""
+        images = [row for row in self.series if row["kind"] in (IMAGE, PICTURE)]
+        series = {row["series"]: row["subject"] for row in images}
+        studies = {row["study"]: row["subject"] for row in images}
+        sops = {row["sop"] for row in self.instances if row["series"] in series}
+        return [
+            {"subject": studies[one.study], **one._asdict()}
+            for one in of_kept(given, studies, series, sops)
+        ]
 
 
 def take_in(
@@ -45,6 +57,8 @@ def take_in(
     limits: Limits,
     out: Path,
     pixels: PixelParams | None = None,
+    *,
+    geometry: GeometryParams | None = None,
 ) -> Iterator[Taken]:
     """Pseudonymize a subject's instances into `<out>/<series>.zip`.
 
@@ -68,14 +82,18 @@ def take_in(
             passed = _write(members, sources, path, converter=converter, rules=rules, taken=taken)
             kept = {row["series"] for row in taken.series if row["kind"] == IMAGE}
             text = kind == IMAGE and uid in converter.with_text
-            reason = Reason.TEXT if text else _judge(kind, [facts for _, facts in passed], kept)
+            judged = settle(kind, path, [] if text else passed, kept, geometry or GeometryParams())
+            reason = Reason.TEXT if text else judged.reason
+            for index, one in enumerate(passed):
+                lost = Reason.LOCALIZER if index in judged.apart else reason
+                taken.quarantined += [(one.row["input_sha256"], lost)] if lost else []
+            passed = [one for index, one in enumerate(passed) if index not in judged.apart]
             if reason or not passed:
                 path.unlink()
-                taken.quarantined += [(row["input_sha256"], reason) for row, _ in passed if reason]
             else:
-                taken.instances += [row for row, _ in passed]
-                row = _series_row(kind, uid, [facts for _, facts in passed], rules)
-                taken.series.append(row | stated(path, limits)._asdict())
+                taken.instances += [one.row for one in passed]
+                row = _series_row(kind, uid, [one.facts for one in passed], rules)
+                taken.series.append(row | stated(path, limits)._asdict() | dict(judged.row))
             yield taken
     remove = pixels is not None and pixels.face == "remove"
     taken.quarantined += treat_faces(
@@ -92,9 +110,9 @@ def _write(
     converter: Converter,
     rules: Rules,
     taken: Taken,
-) -> list[tuple[dict[str, Any], Converted]]:
+) -> list[Instance]:
     """Write the instances of one series that pass by themselves; their rows and facts."""
-    passed: list[tuple[dict[str, Any], Converted]] = []
+    passed: list[Instance] = []
     with ZipWriter(path) as archive:
         for item in members:
             source = next(sources)
@@ -104,25 +122,11 @@ def _write(
                 taken.quarantined.append((item.sha256, error.reason))
                 continue
             archive.add(f"{item.sop}.dcm", *facts.pieces)
-            like = passed[-1] if passed and passed[-1][1].counts is facts.counts else None
-            actions = like[0] if like else facts.counts.row()
-            passed.append((_instance_row(item, facts, rules, actions), facts.without_data()))
+            like = passed[-1] if passed and passed[-1].facts.counts is facts.counts else None
+            actions = like.row if like else facts.counts.row()
+            row = _instance_row(item, facts, rules, actions)
+            passed.append(Instance(row, facts.without_data()))
     return passed
-
-
-def _judge(kind: str, instances: Sequence[Converted], kept: set[str]) -> Reason | None:
-    """Why a series as a whole is not taken in."""
-    if not instances:
-        return None
-    if len({instance.study for instance in instances}) > 1:
-        return Reason.STUDIES
-    if kind in (DOCUMENT, PICTURE):
-        return None
-    if kind == IMAGE:
-        return judge([instance.slice for instance in instances])
-    if len(instances) > 1:
-        return Reason.SEVERAL
-    return None if len(instances[0].references & kept) == 1 else Reason.NO_REFERENCE
 
 
 def _instance_row(
@@ -163,5 +167,5 @@ def _series_row(
 
 
 def _face_risk(first: Converted, instances: Sequence[Converted]) -> str:
-    places = [instance.slice for instance in instances if instance.slice]
-    return risk(first.modality, first.body, places).value
+    places = [one.place.frames for one in instances if one.place]
+    return risk(first.modality, first.body, [frame for some in places for frame in some]).value

@@ -80,7 +80,8 @@ def reads_like_date(text: str) -> bool:
 
 def is_code_string(text: str, known: Known) -> bool:
     """Whether a CS value keeps to its VR (PS3.5 Section 6.2) and tells nothing of the subject."""
-    return bool(_CODE_STRING.fullmatch(text)) and (is_term(text) or _tells_nothing(text, known))
+    foreign = not _FIVE.search(text) and _tells_nothing(text, known)
+    return bool(_CODE_STRING.fullmatch(text)) and (is_term(text) or foreign)
 
 
 def is_term(text: str) -> bool:
@@ -211,4 +212,4 @@ def _day(text: str, days: int) -> str | None:
         moved = date(int(match[1]), int(match[2]), int(match[3])) + timedelta(days=days)
     except (ValueError, OverflowError):
         return None
-    return moved.strftime("%Y%m%d") if moved.year >= 1000 else None
+    return moved.isoformat().replace("-", "") if moved.year >= 1000 else None

@@ -16,7 +16,8 @@ import torch
 from google.protobuf.message import Message
 
 from audit.errors import WrongUse
-from stages.runtime import INPUT, OUTPUT
+from stages.network import parted
+from stages.runtime import CLASSES, INPUT, OUTPUT
 
 OPSET = 20
 """Version of ONNX's operators: the newest that all three runtimes here implement."""
@@ -27,7 +28,8 @@ def onnx_model(network: torch.nn.Module, patch: tuple[int, int, int]) -> bytes:
     """Export a network for one window at a time.
 
     Args:
-        network: takes (batch, 1, slices, rows, columns), answers with logits on the same grid.
+        network: takes (batch, 1, slices, rows, columns), answers with logits on the same grid, of
+            classes, or both.
         patch: (slices, rows, columns), fixed in the model; so is the batch of 1.
 
     Returns:
@@ -48,7 +50,7 @@ def onnx_model(network: torch.nn.Module, patch: tuple[int, int, int]) -> bytes:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=_outputs(network, patch),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -65,6 +67,13 @@ def onnx_model(network: torch.nn.Module, patch: tuple[int, int, int]) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _outputs(network: torch.nn.Module, patch: tuple[int, int, int]) -> list[str]:
+    """Names of the outputs, in the order in which the network answers."""
+    with torch.inference_mode():
+        found = parted(network.eval()(torch.zeros((1, 1, *patch))))
+    return [name for name, one in zip((OUTPUT, CLASSES), found, strict=True) if one is not None]
 
 
 def openvino_ir(model: bytes, folder: Path) -> None:

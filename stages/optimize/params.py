@@ -32,10 +32,12 @@ class OptimizeParams(Params):
     )
     """GPU generations that the TensorRT for RTX engine is built for."""
     series: Annotated[int, Field(ge=1)] = 2
-    """Validation series that each target is compared on."""
+    """Validation series that each target is compared on, for a task with structures."""
+    cases: Annotated[int, Field(ge=1)] = 50
+    """Validation cases that each target is compared on, for a task of classes alone."""
     max_abs_difference: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """Highest difference of a class probability to the trained network's, over all voxels; a power
-    of ten, as the figure is rounded up to one."""
+    """Highest difference of a probability to the trained network's, over all voxels and cases; a
+    power of ten, as the figure is rounded up to one."""
     min_dice_to_reference: Annotated[float, Field(ge=0, le=1)] = 0.999
     """Lowest Dice of a target's labels to the trained network's, over structures and series."""
     timed_runs: Annotated[int, Field(ge=3, le=1000)] = 10

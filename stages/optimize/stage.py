@@ -10,7 +10,8 @@ Rules:
          user or host, and another process in another folder makes the same bytes.
 - OPT-2  Every target that runs on a CPU is compared with the trained network in PyTorch, on whole
          validation series; the locked test split is never read.
-- OPT-3  A class probability that differs by more than `optimize.max_abs_difference` refuses.
+- OPT-3  A probability, of a voxel's channel or of a case's class, that differs by more than
+         `optimize.max_abs_difference` refuses.
 - OPT-4  Labels whose Dice to the reference's is below `optimize.min_dice_to_reference` refuse.
 - OPT-5  A target that could not be built or run here is a finding, never silently equivalent.
 - OPT-6  Latencies are measured beside the artifact, never written into it.
@@ -90,7 +91,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - t
             openvino_ir(model, (ctx.out / FILES["openvino-cpu"]).parent)
 
         series = _validation(ctx.trees["dataset/cohort"], params)
-        reference = torch_network.predictor(trained)
+        reference = torch_network.answerer(trained)
         runtimes = {"pytorch": reference}
         rows = []
         for index, target in enumerate(wanted):
@@ -99,7 +100,7 @@ def run(unit: Unit, ctx: RunContext[Parameters]) -> Outcome:  # noqa: ARG001 - t
                 engine = _engine(model, ctx.out / FILES[target], params.optimize)
                 rows.append(_row(target, **engine))
                 continue
-            runtimes[target] = runtime.predictor(
+            runtimes[target] = runtime.answerer(
                 target, FILES[target], lambda name: (ctx.out / name).read_bytes(), threads
             )
             found = equality(reference, runtimes[target], series, params.volume, params.task)
@@ -147,13 +148,14 @@ def merge(ctx: MergeContext[Parameters]) -> Outcome:
 
 
 def _validation(cohort: Path, params: Parameters) -> list[NDArray[np.float32]]:
-    """The first validation series, prepared (OPT-2).
+    """The first validation series or cases, prepared (OPT-2).
 
     Raises:
         WrongUse: the cohort has no validation series.
     """
     from stages.cohort import load_case, read_cases
 
+    limits = params.optimize
     cases = [case for case in read_cases(cohort, params.task) if case.split == "validation"]
     if not cases:
         raise WrongUse(
@@ -162,7 +164,7 @@ def _validation(cohort: Path, params: Parameters) -> list[NDArray[np.float32]]:
         )
     return [
         load_case(case, params.task, params.volume)[1].prepared.array
-        for case in cases[: params.optimize.series]
+        for case in cases[: limits.series if params.task.structures else limits.cases]
     ]
 
 
@@ -205,22 +207,26 @@ def _checks(row: Json, limits: OptimizeParams) -> list[Check]:
         ]
     remedy = "Raise the limit with a reason, or drop the target from `optimize.targets`."
     difference, agreement = row["max_abs_difference"], row["dice_to_reference"]
-    return [
+    checks = [
         Check(
             rule="OPT-3",
             figure=f"{row['target']}: probabilities differ by at most {difference:.0e}",
             limit=f"optimize.max_abs_difference: {limits.max_abs_difference:.0e}",
             verdict=_held(holds=difference <= limits.max_abs_difference * (1 + 1e-9)),
             remedy=remedy,
-        ),
-        Check(
-            rule="OPT-4",
-            figure=f"{row['target']}: Dice to the reference {agreement:.3f}",
-            limit=f"optimize.min_dice_to_reference: {limits.min_dice_to_reference:g}",
-            verdict=_held(holds=agreement >= limits.min_dice_to_reference),
-            remedy=remedy,
-        ),
+        )
     ]
+    if agreement is not None:
+        checks.append(
+            Check(
+                rule="OPT-4",
+                figure=f"{row['target']}: Dice to the reference {agreement:.3f}",
+                limit=f"optimize.min_dice_to_reference: {limits.min_dice_to_reference:g}",
+                verdict=_held(holds=agreement >= limits.min_dice_to_reference),
+                remedy=remedy,
+            )
+        )
+    return checks
 
 
 def _held(*, holds: bool) -> Verdict:

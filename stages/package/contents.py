@@ -19,10 +19,13 @@ from typing import Any
 from audit.canonical import canonical_json
 from stages.artifact import Digest, FileEntry, Manifest
 from stages.bundle import CONFIG, MANIFEST, MODELS, BundleConfig, Limits, Target
+from stages.cohort import labeled_cases, read_cases
 from stages.package import monai_bundle, sbom
 from stages.package.params import Parameters
 from stages.package.results import Json, Results
+from stages.picture import read_picture
 from stages.series import read_series
+from stages.stack import Fit
 
 SBOM = "sbom.cdx.json"
 REPORT = "docs/report.html"
@@ -70,7 +73,7 @@ def config(params: Parameters, results: Results, trees: Mapping[str, Path]) -> B
         channels_out=results.candidate["channels_out"],
         numerics=params.numerics,
         models=_targets({target["target"]: target["verdict"] for target in targets}),
-        limits=Limits.seen(_grids(results, trees["dataset/cohort"]), params.package.limits_margin),
+        limits=_limits(params, trees["dataset/cohort"]),
     )
 
 
@@ -94,13 +97,18 @@ def whole(
         parameters: all sections of the project's parameters, resolved.
     """
     dice = {r["structure"]: r["dice_mean"] for r in results.metrics if r["group"] == "all"}
+    areas = {
+        r["class"]: r["value"]
+        for r in results.class_metrics
+        if (r["group"], r["metric"]) == ("all", "auc")
+    }
     extras = ("tensorrt-rtx",) if any("tensorrt-rtx/" in name for name in made) else ()
     members = made | {
         "LICENSE": (_FOLDER / "license.txt").read_bytes(),
         CONFIG: bundle.model_dump_json(indent=1, by_alias=True).encode(),
-        "configs/metadata.json": _json(monai_bundle.metadata(bundle, params.package, dice)),
+        "configs/metadata.json": _json(monai_bundle.metadata(bundle, params.package, dice, areas)),
         "configs/inference.json": _json(monai_bundle.inference(bundle)),
-        "docs/README.md": _readme(params, bundle, dice),
+        "docs/README.md": _readme(params, bundle, dice, areas),
         "docs/params.json": _json(parameters),
         REPORT: report,
         SBOM: sbom.bill(
@@ -109,6 +117,7 @@ def whole(
             params.project.epoch,
             digests(made),
             sbom.closure(extras),
+            weights=params.weights.sources,
         ),
     }
     return members | {MANIFEST: canonical_json(manifest(members).model_dump(mode="json"))}
@@ -140,29 +149,34 @@ def _targets(verdicts: Mapping[Any, str]) -> dict[Target, str]:
     }
 
 
-def _grids(
-    results: Results, cohort: Path
-) -> list[tuple[tuple[int, int, int], tuple[float, float, float]]]:
-    """Shape and spacing of every image series that the network learned from."""
-    learned = {row["subject"] for row in results.splits if row["split"] == "train"}
-    grids = []
-    for row in results.series:
-        path = cohort / row["subject"] / f"{row['series']}.zip"
-        consensus = cohort / row["subject"] / "consensus" / f"{row['series']}.dcm"
-        if row["kind"] == "image" and row["subject"] in learned and consensus.is_file():
-            geometry = read_series(path, pixels=False).geometry
+def _limits(params: Parameters, cohort: Path) -> Limits:
+    """The limits by every series or picture that the network learned from (BUN-3)."""
+    grids: list[tuple[tuple[int, ...], tuple[float, float, float]]] = []
+    fits = set()
+    for case in labeled_cases(read_cases(cohort, params.task), params.task, "train"):
+        fits.add(Fit.RESAMPLE if case.resample else Fit.VOLUME)
+        if case.sop:
+            picture = read_picture(case.image, case.sop)
+            grids.append((picture.pixels.shape, picture.spacing_mm))
+        else:
+            geometry = read_series(case.image, pixels=False, resample=case.resample).geometry
             grids.append((geometry.shape, geometry.spacing_mm))
-    return grids
+    return Limits.seen(grids, params.package.limits_margin, resampled=Fit.RESAMPLE in fits)
 
 
-def _readme(params: Parameters, bundle: BundleConfig, dice: Mapping[str, float | None]) -> bytes:
+def _readme(
+    params: Parameters,
+    bundle: BundleConfig,
+    dice: Mapping[str, float | None],
+    areas: Mapping[str, float | None],
+) -> bytes:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(  # noqa: S701 - plain Markdown, shown as text
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string((_FOLDER / "readme.txt").read_text("utf-8"))
-    return template.render(package=params.package, bundle=bundle, dice=dice).encode()
+    return template.render(package=params.package, bundle=bundle, dice=dice, areas=areas).encode()
 
 
 def _json(value: Json) -> bytes:

@@ -27,6 +27,17 @@ def looks(facts: Facts) -> int | None:
     return None if count is None else int(count)
 
 
+def looks_text(facts: Facts) -> str:
+    """How often the test split was looked at, as a sentence."""
+    count = looks(facts)
+    if count is None:
+        return "The looks at the locked test split stand in the ledger."
+    return (
+        f"The locked test split was looked at {count} time{'' if count == 1 else 's'}, "
+        "this look included; the ledger counts each."
+    )
+
+
 def interval_name(facts: Facts) -> str:
     """What a confidence interval is called: "95 % CI"."""
     share = facts.parameters.get("assess", {}).get("confidence")

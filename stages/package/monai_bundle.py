@@ -12,10 +12,14 @@ refusals are what `kette infer` adds.
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 from importlib.metadata import version
 from typing import Any
 
+from audit.errors import WrongUse
 from stages.bundle import BundleConfig
+from stages.package import monai_classes
 from stages.package.params import PackageParams
 from stages.params import Volume
 
@@ -27,19 +31,26 @@ SCHEMA = (
 )
 
 
-def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Json:
+def metadata(
+    config: BundleConfig, package: PackageParams, results: Json, areas: Json | None = None
+) -> Json:
     """`configs/metadata.json`.
 
     Args:
         config: of the bundle.
         package: the section of the parameters.
         results: structure → mean Dice on the locked test split.
+        areas: class (`all`: their mean) → area under the ROC curve there.
     """
-    structures = config.task.structures
+    structures, classes = config.task.structures, config.task.classes
+    asked = [f"segments {', '.join(s.name for s in structures)}"] if structures else []
+    asked += [f"tells {', '.join(label.name for label in classes)} apart"] if classes else []
     channels = {"0": "background"} | {
         str(index): structure.name for index, structure in enumerate(structures, 1)
     }
-    grid = [str(side) for side in ("8*a", "8*b", "8*c")]
+    if not structures:
+        channels = {str(index): label.name for index, label in enumerate(classes)}
+    grid = ["1" if config.volume.planar else "8*a", "8*b", "8*c"]
     window = config.volume.window
     return {
         "schema": SCHEMA,
@@ -54,9 +65,10 @@ def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Jso
         },
         "task": package.title,
         "description": (
-            f"{config.network.target.rpartition('.')[2]} that segments "
-            f"{', '.join(structure.name for structure in structures)} on {config.task.modality}, "
+            f"{config.network.target.rpartition('.')[2]} that {' and '.join(asked)} "
+            f"on {config.task.modality}, "
             "made by Kette; configs/kette.json holds the limits of its use."
+            + (_BOTH if structures and classes else "")
         ),
         "authors": package.authors,
         "copyright": package.copyright,
@@ -64,13 +76,14 @@ def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Jso
         "data_type": "dicom",
         "image_classes": f"one channel of {config.task.modality}, normalized",
         "label_classes": "; ".join(f"{index}: {name}" for index, name in channels.items()),
-        "pred_classes": f"{config.channels_out} channels, the highest one is the class",
-        "eval_metrics": {f"dice_{name}": value for name, value in sorted(results.items())},
+        "pred_classes": f"{len(channels)} channels, the highest one is the class",
+        "eval_metrics": {f"dice_{name}": value for name, value in sorted(results.items())}
+        | {f"auc_{name}": value for name, value in sorted((areas or {}).items())},
         "network_data_format": {
             "inputs": {
                 "image": {
                     "type": "image",
-                    "format": "hounsfield" if config.task.modality == "CT" else "magnitude",
+                    "format": _FORMATS[config.task.modality],
                     "modality": config.task.modality,
                     "num_channels": 1,
                     "spatial_shape": grid,
@@ -82,13 +95,13 @@ def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Jso
             },
             "outputs": {
                 "pred": {
-                    "type": "image",
-                    "format": "labels",
-                    "num_channels": config.channels_out,
-                    "spatial_shape": grid,
+                    "type": "image" if structures else "probabilities",
+                    "format": "labels" if structures else "classes",
+                    "num_channels": len(channels),
+                    "spatial_shape": grid if structures else [],
                     "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": True,
+                    "value_range": [] if structures else [0, 1],
+                    "is_patch_data": bool(structures),
                     "channel_def": channels,
                 }
             },
@@ -98,6 +111,23 @@ def metadata(config: BundleConfig, package: PackageParams, results: Json) -> Jso
 
 def inference(config: BundleConfig) -> Json:
     """`configs/inference.json`, for `monai.bundle.run`."""
+    whole = _inference(config)
+    if config.task.structures:
+        return whole
+    del whole["postprocessing"]
+    whole |= {name: part for name, part in monai_classes.steps(config).items() if name != "read"}
+    whole["imports"].append("$import pydicom")
+    if config.pictures:
+        transforms = [
+            {"_target_": "Lambdad", "keys": "image", "func": monai_classes.steps(config)["read"]},
+            {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"},
+            *_normalization(config.volume),
+        ]
+        whole["preprocessing"]["transforms"] = transforms
+    return whole
+
+
+def _inference(config: BundleConfig) -> Json:
     return {
         "imports": ["$import pathlib", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
@@ -107,14 +137,12 @@ def inference(config: BundleConfig) -> Json:
         "weights": "$@bundle_root + '/models/model.safetensors'",
         "network_def": {
             "_target_": config.network.target,
-            "spatial_dims": 3,
-            "in_channels": 1,
-            "out_channels": config.channels_out,
+            **_arguments(config),
             **config.network.arguments,
         },
         "network": (
             "$(lambda network, weights: (network.load_state_dict(weights), network.eval())[1])"
-            "(@network_def.to(@device), load_file(@weights))"
+            f"(@network_def.to(@device), {_weights(config)})"
         ),
         "preprocessing": {
             "_target_": "Compose",
@@ -158,7 +186,8 @@ def inference(config: BundleConfig) -> Json:
         "postprocessing": {"_target_": "AsDiscrete", "argmax": True},
         "predict": (
             "$lambda image: @postprocessing(torch.inference_mode()(@inferer)"
-            "(image.as_tensor()[None].to(@device), @network)[0])[0].cpu().numpy().astype('uint8')"
+            f"(image.as_tensor()[None].to(@device), {_network(config)})[0])[0]"
+            ".cpu().numpy().astype('uint8')"
         ),
         "initialize": ["$pathlib.Path(@output_dir).mkdir(parents=True, exist_ok=True)"],
         "run": (
@@ -166,6 +195,44 @@ def inference(config: BundleConfig) -> Json:
             "@predict(item['image'])) for item in @dataset]"
         ),
     }
+
+
+_FORMATS = {"CT": "hounsfield", "MR": "magnitude", "US": "magnitude"}
+_BOTH = " configs/inference.json gives the segmentation alone; `kette infer` gives both."
+
+
+def _network(config: BundleConfig) -> str:
+    """The network as a function of (batch, 1, slices, rows, columns)."""
+    return "lambda x: @network(x[:, :, 0])[:, :, None]" if config.volume.planar else "@network"
+
+
+def _arguments(config: BundleConfig) -> Json:
+    """Dimensions and channels, by the names that the class has for them."""
+    outputs = config.channels_out if config.task.structures else len(config.task.classes)
+    known = {
+        "spatial_dims": 2 if config.volume.planar else 3,
+        "in_channels": 1,
+        "n_input_channels": 1,
+        "out_channels": outputs,
+        "num_classes": outputs,
+    }
+    made = pydoc.locate(config.network.target)
+    if not callable(made):
+        raise WrongUse(f"There is no class {config.network.target}.", "Install what it is part of.")
+    taken = inspect.signature(made).parameters
+    return {name: value for name, value in known.items() if name in taken}
+
+
+def _weights(config: BundleConfig) -> str:
+    """The bare network's weights: what stands around it has names of its own before them."""
+    around = "backbone." if config.task.structures and config.task.classes else ""
+    around += "network." if config.volume.planar else ""
+    if not around:
+        return "load_file(@weights)"
+    return (
+        f"{{k[{len(around)}:]: v for k, v in load_file(@weights).items() "
+        f"if k.startswith('{around}')}}"
+    )
 
 
 def _resampling(volume: Volume) -> list[Json]:

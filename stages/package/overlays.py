@@ -15,6 +15,8 @@ from stages.package.document import PNG, Figure, show
 from stages.params import Task, Volume
 from stages.segmentation import read_labels
 from stages.series import Series, read_series
+from stages.stack import Fit, fit_of
+from stages.table import read_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,9 +51,11 @@ def overlays(
         volume: its window is the gray scale, if it has one.
         n: how many.
     """
+    fits = {row["series"]: fit_of(row) for row in read_table(cohort / "series.parquet")}
     for subject, series in spread(scores, n):
         own = {r["structure"]: r["dice"] for r in scores if r["series"] == series}
-        scan = read_series(cohort / subject / f"{series}.zip")
+        resample = fits[series] is Fit.RESAMPLE
+        scan = read_series(cohort / subject / f"{series}.zip", resample=resample)
         name = f"{series}.dcm"
         truth = read_labels(cohort / subject / "consensus" / name, scan, task).map
         found = read_labels(test / "predictions" / subject / name, scan, task).map

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.params import Network, Numerics, Params, Project, Task, Volume
+from stages.pretrained_params import Weights
 
 SEMVER = (
     r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
@@ -45,4 +46,5 @@ class Parameters(Params):
     numerics: Numerics
     volume: Volume
     network: Network
+    weights: Weights = Weights()
     package: PackageParams

@@ -6,15 +6,17 @@ Decides what is shown; draws by `charts` and `overlays`, and is rendered by `doc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stages.artifact import Digest
+from stages.package import report_classes, report_lesions
 from stages.package.document import Document, Figure, Section, Tile, show, table
 from stages.package.measured import Facts, interval_name, looks, timings
 from stages.package.params import Parameters
 from stages.package.report_cohort import agreement, cohort
 from stages.package.report_model import interval, targets, test, variants
 from stages.package.results import Results
+from stages.pretrained_soup import SOUP_HEADS, soup_row
 
 _MADE = (
     "This release was made by Kette from the trees below; each is named by the SHA-256 of its "
@@ -51,19 +53,29 @@ def compose(
             cohort(results),
             agreement(results),
             variants(results),
-            test(results, facts),
-            Section(
-                "overlays",
-                "Results on test subjects",
-                ("From the worst to the best mean Dice, spread evenly over the ranks.",),
-                figures=tuple(pictures),
-            ),
+            *_tested(results, facts, pictures),
             targets(results, facts),
             _gates(facts),
             _provenance(params, results, facts, inputs, models),
         ),
         footer=f"{package.copyright} · {package.authors}",
     )
+
+
+def _tested(results: Results, facts: Facts, pictures: Sequence[Figure]) -> Iterator[Section]:
+    """Results on the test split, of what the task asks."""
+    if results.metrics:
+        yield test(results, facts)
+        yield Section(
+            "overlays",
+            "Results on test subjects",
+            ("From the worst to the best mean Dice, spread evenly over the ranks.",),
+            figures=tuple(pictures),
+        )
+    if results.froc:
+        yield report_lesions.test(results, facts)
+    if results.class_metrics:
+        yield report_classes.test(results, facts)
 
 
 def _tiles(results: Results, facts: Facts) -> tuple[Tile, ...]:
@@ -82,7 +94,7 @@ def _tiles(results: Results, facts: Facts) -> tuple[Tile, ...]:
     count = looks(facts)
     seen = Tile("Looks at the test split", show(count), "counted in the ledger")
     chosen = Tile("Variant", str(results.candidate["variant"]), "chosen on the validation split")
-    return (*dice, chosen, subjects, seen)
+    return (*dice, *report_classes.tiles(results, facts), chosen, subjects, seen)
 
 
 def _gates(facts: Facts) -> Section:
@@ -125,6 +137,11 @@ def _provenance(
         tables=(
             table("Inputs", digests, {"name": "Tree", "digest": "SHA-256 of the manifest"}),
             table("Models", members, {"name": "Member of the archive", "digest": "SHA-256"}),
+            *(
+                (table("Pre-trained weights (SOUP)", soup, SOUP_HEADS),)
+                if (soup := [soup_row(*pair) for pair in sorted(params.weights.sources.items())])
+                else ()
+            ),
             *(
                 (table("Measured", spent, {"stage": "Stage", "what": "What", "value": "Value"}),)
                 if spent

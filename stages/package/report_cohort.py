@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stages.package import charts
+from stages.package import charts, report_classes
 from stages.package.document import SVG, Figure, Section, Table, table
 from stages.package.results import Results, Rows
 
@@ -24,6 +24,7 @@ _QUASI = {
     "model": "device model",
 }
 """Columns of `series.parquet` by which a subject could be told apart, as they add up."""
+_IMAGES = ("image", "picture")
 _SCORES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": "NSD"}
 
 
@@ -31,7 +32,7 @@ def cohort(results: Results) -> Section:
     order = ("train", "validation", "test", "unlabeled", "excluded")
     vendors = sorted({row["vendor"] or "" for row in results.splits})
     counted = Counter((row["split"], row["vendor"] or "") for row in results.splits)
-    scans = Counter(row["subject"] for row in results.series if row["kind"] == "image")
+    scans = Counter(row["subject"] for row in results.series if row["kind"] in _IMAGES)
     rows: list[dict[str, Any]] = [
         {
             "split": split,
@@ -52,6 +53,7 @@ def cohort(results: Results) -> Section:
         ("A subject belongs to one split with all of its studies.",),
         tables=(
             table("Subjects by split and vendor", rows, heads),
+            *report_classes.cohort(results),
             _counts("Quarantined at ingestion", "Files", reasons),
             _counts("Excluded from the dataset", "Subjects", excluded),
             *_alike(results.series),
@@ -127,7 +129,7 @@ def _groups(series: Rows, names: Sequence[str]) -> Counter[tuple[tuple[str, ...]
     """Combination of values → subjects."""
     found: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: {n: set() for n in names})
     for row in series:
-        if row["kind"] == "image":
+        if row["kind"] in _IMAGES:
             for name in names:
                 found[row["subject"]][name].add(row[name] or "")
     return Counter(tuple(tuple(sorted(own[n])) for n in names) for own in found.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.package import charts
 from stages.package.document import SVG, Figure, Section, table
-from stages.package.measured import Facts, interval_name, latencies, looks
+from stages.package.measured import Facts, interval_name, latencies, looks_text
 from stages.package.results import Results
 
 
@@ -57,17 +57,10 @@ def test(results: Results, facts: Facts) -> Section:
         f"Dice on the locked test split: mean (diamond), {interval_name(facts)} by bootstrap "
         "over subjects (line), a dot a series.",
     )
-    count = looks(facts)
-    text = (
-        f"The locked test split was looked at {count} time{'' if count == 1 else 's'}, "
-        "this look included; the ledger counts each."
-        if count is not None
-        else "The looks at the locked test split stand in the ledger."
-    )
     return Section(
         "test",
         "Results on the locked test split",
-        (text,),
+        (looks_text(facts),),
         tables=(table("All series, then by vendor", rows, heads),),
         figures=(picture,),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,15 @@ class Results:
     metrics: Rows
     scores: Rows
     equivalence: Rows
+    classes: Rows = field(default_factory=list)
+    class_agreement: Rows = field(default_factory=list)
+    class_metrics: Rows = field(default_factory=list)
+    confusion: Rows = field(default_factory=list)
+    roc: Rows = field(default_factory=list)
+    """The last five are empty for a task without classes."""
+    froc: Rows = field(default_factory=list)
+    froc_curve: Rows = field(default_factory=list)
+    """The last two are empty where lesions are not counted as instances."""
 
 
 def read(trees: Mapping[str, Path]) -> Results:
@@ -50,4 +59,15 @@ def read(trees: Mapping[str, Path]) -> Results:
         metrics=read_table(trees["assess"] / "metrics.parquet"),
         scores=read_table(trees["assess/test"] / "scores.parquet"),
         equivalence=read_table(trees["optimize/targets"] / "equivalence.parquet"),
+        classes=_if_there(cohort / "classes.parquet"),
+        class_agreement=_if_there(cohort / "class_agreement.parquet"),
+        class_metrics=_if_there(trees["assess"] / "class_metrics.parquet"),
+        confusion=_if_there(trees["assess"] / "confusion.parquet"),
+        roc=_if_there(trees["assess"] / "roc.parquet"),
+        froc=_if_there(trees["assess"] / "froc.parquet"),
+        froc_curve=_if_there(trees["assess"] / "froc_curve.parquet"),
     )
+
+
+def _if_there(path: Path) -> Rows:
+    return read_table(path) if path.is_file() else []

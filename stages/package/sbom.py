@@ -1,7 +1,8 @@
-"""The software bill of materials, in CycloneDX 1.6: the release, its model, its distributions.
+"""The software bill of materials, in CycloneDX 1.6: the release, its model, what both need.
 
 The components are `kette` and every distribution that it needs, found by following the
-requirements of what is installed: a run starts only when that is what the lock pins.
+requirements of what is installed: a run starts only when that is what the lock pins. Pre-trained
+weights that the parameters declare are components too, and the model depends on them.
 
 Rules:
 
@@ -9,6 +10,8 @@ Rules:
          from the project's epoch, everything sorted.
 - SBM-2  Every requirement whose marker holds is followed; one that is not installed is an error.
 - SBM-3  A license stands as its distribution declares it, never guessed.
+- SBM-4  Every entry of the pre-trained weights is listed: maker, version, license, digest, place,
+         and what IEC 62304 asks of it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from uuid import UUID
 from audit.canonical import digest_json
 from audit.errors import Fault
 from stages.artifact import Digest
+from stages.pretrained_params import PretrainedSource
+from stages.pretrained_soup import component
 
 ROOT = "kette"
 _LONGEST = 400
@@ -70,6 +75,8 @@ def bill(
     epoch: datetime,
     models: Mapping[str, Digest],
     parts: Closure,
+    *,
+    weights: Mapping[str, PretrainedSource] | None = None,
 ) -> bytes:
     """`sbom.cdx.json`.
 
@@ -79,6 +86,7 @@ def bill(
         epoch: the bill's time.
         models: member → SHA-256 of each file of the model.
         parts: of `closure`.
+        weights: name → entry of the pre-trained weights.
     """
     from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.bom import Bom, BomMetaData
@@ -119,7 +127,13 @@ def bill(
         )
         for key, (dist, _) in parts.items()
     }
+    pretrained = [component(key, source) for key, source in sorted((weights or {}).items())]
     dependencies = [
+        *(
+            [Dependency(model.bom_ref, [Dependency(part.bom_ref) for part in pretrained])]
+            if pretrained
+            else []
+        ),
         Dependency(
             release.bom_ref, [Dependency(model.bom_ref), Dependency(libraries[ROOT].bom_ref)]
         ),
@@ -129,11 +143,12 @@ def bill(
         ),
     ]
     pins = {key: dist.version for key, (dist, _) in parts.items()}
-    digest = digest_json([name, version, dict(models), pins])
+    told = {key: source.model_dump(mode="json") for key, source in (weights or {}).items()}
+    digest = digest_json([name, version, dict(models), pins, *([told] if told else [])])
     bom = Bom(
         serial_number=UUID(digest[:32], version=5),
         metadata=BomMetaData(component=release, timestamp=epoch),
-        components=[model, *libraries.values()],
+        components=[model, *pretrained, *libraries.values()],
         dependencies=dependencies,
     )
     document = json.loads(JsonV1Dot6(bom).output_as_string())

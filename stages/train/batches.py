@@ -71,6 +71,7 @@ def batches(
     workers: int = 0,
     unlabeled: Sequence[Source] = (),
     second: View | None = None,
+    by_chance: bool = False,
 ) -> Iterator[Batch]:
     """One epoch: the sources in turns, each turn in an order of its own.
 
@@ -84,23 +85,39 @@ def batches(
         unlabeled: further volumes; each batch has as many patches of them. Nothing that anybody
             said about them is looked at.
         second: makes another view of an unlabeled patch.
+        by_chance: each batch takes every source with the same chance, so that its size differs
+            and it may be empty (Poisson sampling, for privacy).
     """
     count = train.patches or len(sources)
     chosen = list(_order(len(sources), count, seed, Purpose.ORDER, epoch))
     beside = list(_order(len(unlabeled), count, seed, Purpose.UNLABELED_ORDER, epoch))
     starts = range(0, count, train.batch)
-    drawn = _Drawn(sources, [blind(s) for s in unlabeled], epoch, patch, train, seed, second)
+    groups = [
+        list(zip(chosen[s : s + train.batch], _beside(beside, s, train.batch), strict=False))
+        for s in starts
+    ]
+    if by_chance:
+        share = min(1.0, train.batch / len(sources))
+        groups = [
+            [((step, int(index)), None) for index in np.flatnonzero(taken < share)]
+            for step in range(len(starts))
+            for taken in [generator(seed, Purpose.CHANCE, epoch, step).uniform(size=len(sources))]
+        ]
     loader = DataLoader(
-        drawn,
-        batch_sampler=[
-            list(zip(chosen[s : s + train.batch], _beside(beside, s, train.batch), strict=False))
-            for s in starts
-        ],
+        _Drawn(sources, [blind(other) for other in unlabeled], epoch, patch, train, seed, second),
+        batch_sampler=[group for group in groups if group],
         collate_fn=_join,
         num_workers=workers,
         generator=torch.Generator(),  # else it takes a number from torch's own
     )
-    yield from loader
+    drawn = iter(loader)
+    for group in groups:
+        yield next(drawn) if group else _empty(patch)
+
+
+def _empty(patch: Shape) -> Batch:
+    nothing = torch.zeros((0, 1, *patch))
+    return Batch(nothing, nothing, torch.zeros(0, dtype=torch.int64))
 
 
 def _beside(beside: list[Place], start: int, batch: int) -> list[Place | None]:

@@ -1,216 +1,233 @@
-"""The comparison: samples from the cohort, pre-training where a way needs it, every variant."""
+"""The comparison: pre-training where a way needs it, screening, every variant, fewer labels.
+
+All variants see the same data in the same order with the same seeds and as many steps. A grid is
+first screened with short trainings, of which the better ones go on (successive halving, Jamieson
+and Talwalkar 2016); finalists are trained in full, with every seed, and with fewer labels where
+learning curves are asked for.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audit.canonical import canonical_json
-from audit.errors import Refused, Unreadable
-from stages.cohort import Case, Sample, load_case, read_cases
-from stages.network import build, save
+from stages.network import build, pinned, save
 from stages.stage import Outcome
 from stages.table import write_table
+from stages.train.cache import Cache
+from stages.train.cases import part, read_samples, write_preprocessing
+from stages.train.cost import Cost
 from stages.train.data import Data
-from stages.train.params import Parameters
+from stages.train.foreign import read_foreign
+from stages.train.params import Comparison, Parameters
 from stages.train.pretraining import pretrain
+from stages.train.progress import Progress
 from stages.train.scores import OUTCOMES
 from stages.train.scores import rows as outcome_rows
-from stages.train.source import make_source
+from stages.train.setting import Setting
 from stages.train.start import Weights
-from stages.train.trial import Trial, run_trial
-from stages.train.ways import SELF_SUPERVISED
+from stages.train.trial import Trained, Trial, run_trial
+from stages.train.ways import SELF_SUPERVISED, Variant
 from stages.wrapped import bare
 
 Say = Callable[[str, float], None]
-
-
-class _Clock:
-    """Seconds of each part: measured, never written below the unit's folder."""
-
-    def __init__(self) -> None:
-        self._last = perf_counter()
-
-    def lap(self) -> float:
-        last, self._last = self._last, perf_counter()
-        return round(self._last - last, 3)
+Json = dict[str, Any]
+TRIALS = {
+    "trial": "string",
+    "part": "string",
+    "variant": "string",
+    "seed": "int64",
+    "labels": "int64",
+    "epochs": "int64",
+    "selected_epoch": "int64",
+    "score": "double",
+}
+"""Of `trials.parquet`: `part` is `screening`, `final` or `labels`; `labels` counts subjects."""
+_HISTORY = {
+    "epoch": "int64",
+    "loss": "double",
+    "score": "double",
+    "weights_sha256": "string",
+    "batches_sha256": "string",
+}
 
 
 def run_variants(
-    tree: Path, params: Parameters, out: Path, say: Say, *, workers: int = 0
+    tree: Path,
+    files: Mapping[str, Path],
+    params: Parameters,
+    out: Path,
+    *,
+    say: Say,
+    setting: Setting,
 ) -> Outcome:
-    """Train everything that `train.variants` names.
+    """Train everything that `train.variants` and `train.comparison` ask for.
 
     Args:
         tree: the cohort.
+        files: source in `weights` that a variant starts from → its file.
         params: of the stage.
         out: the unit's folder.
         say: progress.
-        workers: processes that draw patches; they decide no bit.
+        setting: of every training, but for what it is told.
 
     Raises:
         Refused: TRN-8.
-        Fault: a loss is not finite.
-        WrongUse: the network cannot take the patch.
+        Fault: a number is not finite.
+        WrongUse: the network cannot take the patch, or cannot be trained in a declared way.
     """
-    clock = _Clock()
     build(params.network, params.task, params.volume)  # refused before anything is read
-    skipped: list[dict[str, str]] = []
-    samples = list(_load(read_cases(tree, params.task), params, skipped))
-    data = _data(samples, params)
-    _write_preprocessing(out / "preprocessing.parquet", samples)
+    cost = Cost()
+    cache = Cache(setting.cache)
+    samples, skipped = read_samples(tree, params, cache)
+    data = part(samples, params, cache)
+    write_preprocessing(out / "preprocessing.parquet", samples)
+    cost.lap("reading")
     ways = params.train.ways
     methods = [name for name in SELF_SUPERVISED if any(w.start == name for w in ways.values())]
-    progress = _Progress(params, methods, say)
-    seconds: dict[str, float] = {"reading": clock.lap()}
-    findings: dict[str, Any] = {
+    comparison = _Comparison(params, data, out, setting, cost)
+    comparison.progress = Progress(comparison.epochs(methods), say)
+    starts = read_foreign(files, params, out) | comparison.pretrain(methods)
+    finalists = comparison.screen(ways, starts)
+    comparison.finals({name: ways[name] for name in finalists}, starts)
+    write_table(out / "trials.parquet", comparison.trials, TRIALS)
+    findings = {
         "series": {
             "training": len(data.labeled),
             "validation": len(data.validation),
             "pretraining": len(data.unlabeled) if methods else 0,
         },
         "skipped": skipped,
+        "finalists": finalists,
+        **comparison.findings,
     }
+    return Outcome(findings=findings, measured=cost.measured())
 
-    starts: dict[str, Weights] = {}
-    for method in methods:
-        backbone, rows = pretrain(
-            method, data.unlabeled, params, progress.of(method), workers=workers
-        )
-        save(backbone, out / "pretraining" / method / "model.safetensors")
-        _write_history(out / "pretraining" / method, rows)
-        findings.setdefault("pretraining", {})[method] = {
-            "weights_sha256": rows[-1]["weights_sha256"]
-        }
-        starts[method] = bare(backbone).state_dict()
-        seconds[f"pretraining ({method})"] = clock.lap()
 
-    findings["variants"] = {}
-    for name, way in ways.items():
+def follow_variants(
+    tree: Path, files: Mapping[str, Path], params: Parameters, setting: Setting
+) -> None:
+    """Do what `run_variants` does where another process leads; nothing is kept (PAR-3)."""
+    with tempfile.TemporaryDirectory() as folder, pinned(params.numerics):
+        followed = replace(setting, leads=False)
+        run_variants(tree, files, params, Path(folder), say=_silent, setting=followed)
+
+
+def _silent(_text: str, _fraction: float) -> None:
+    """Say nothing."""
+
+
+class _Comparison:
+    """A comparison under way."""
+
+    progress: Progress
+
+    def __init__(
+        self, params: Parameters, data: Data, out: Path, setting: Setting, cost: Cost
+    ) -> None:
+        self.params, self.data, self.out = params, data, out
+        self.setting, self.cost = setting, cost
+        self.options: Comparison = params.train.comparison
+        self.trials: list[Json] = []
+        self.findings: Json = {"pretraining": {}, "variants": {}}
+
+    def epochs(self, methods: Sequence[str]) -> int:
+        """Of everything that is to come, as far as it can be foreseen."""
+        train, left = self.params.train, len(self.params.train.ways)
+        total = len(methods) * train.pretraining.epochs
+        for rung in self.options.screening_epochs:
+            total += left * rung
+            left = self._kept(left)
+        runs = self.options.seeds * (1 + len(self.options.label_counts))
+        return total + left * runs * train.epochs
+
+    def pretrain(self, methods: Sequence[str]) -> dict[str, Weights]:
+        """Weights of every self-supervised method that a variant starts from."""
+        starts: dict[str, Weights] = {}
+        for method in methods:
+            say = self.progress.of(method, self.params.train.pretraining.epochs)
+            backbone, rows = pretrain(
+                method, self.data.unlabeled, self.params, say, workers=self.setting.workers
+            )
+            folder = self.out / "pretraining" / method
+            save(backbone, folder / "model.safetensors")
+            _write_history(folder, rows)
+            digest = rows[-1]["weights_sha256"]
+            self.findings["pretraining"][method] = {"weights_sha256": digest}
+            starts[method] = bare(backbone).state_dict()
+            self.cost.lap(f"pretraining ({method})")
+        return starts
+
+    def screen(self, ways: dict[str, Variant], starts: dict[str, Weights]) -> list[str]:
+        """The variants that are trained in full: of each rung, the better ones."""
+        left = list(ways)
+        for number, epochs in enumerate(self.options.screening_epochs, start=1):
+            scores = {}
+            for name in left:
+                trial = Trial(
+                    ways[name], self.params.numerics.seed, epochs, f"screening/{number}/{name}"
+                )
+                scores[name] = self._try(trial, "screening", self.data, starts).result["score"]
+            best = sorted(left, key=lambda name: -scores[name])
+            kept = set(best[: self._kept(len(left))])
+            left = [name for name in left if name in kept]
+        return left
+
+    def _kept(self, count: int) -> int:
+        return max(1, math.ceil(count * self.options.screening_keep))
+
+    def finals(self, ways: dict[str, Variant], starts: dict[str, Weights]) -> None:
+        """Every finalist with every seed, then with fewer labels."""
+        train, seed = self.params.train, self.params.numerics.seed
+        for name, way in ways.items():
+            for turn in range(self.options.seeds):
+                place = f"{name}/seed-{turn + 1}" if turn else name
+                trial = Trial(way, seed + turn, train.epochs, place)
+                trained = self._try(trial, "final", self.data, starts)
+                if not turn:
+                    save(trained.module, self.out / name / "model.safetensors")
+                    self.findings["variants"][name] = trained.result
+        for count in self.options.label_counts:
+            for turn in range(self.options.seeds):
+                fewer = self.data.with_labels(count, seed + turn, self.params.task)
+                for name, way in ways.items():
+                    place = f"{name}/labels-{count}/seed-{turn + 1}"
+                    trial = Trial(way, seed + turn, train.epochs, place)
+                    self._try(trial, "labels", fewer, starts)
+
+    def _try(self, trial: Trial, part: str, data: Data, starts: dict[str, Weights]) -> Trained:
+        """Run one trial, as many steps whatever labels it has, and write what came of it."""
+        train = self.params.train
+        steps = train.model_copy(update={"patches": train.patches or len(self.data.labeled)})
         trained = run_trial(
-            Trial(way, params.numerics.seed, params.train.epochs),
+            trial,
             data,
-            params,
-            start=starts.get(way.start),
-            say=progress.of(name),
-            workers=workers,
+            self.params.model_copy(update={"train": steps}),
+            start=starts.get(trial.variant.start),
+            setting=replace(self.setting, say=self.progress.of(trial.name, trial.epochs)),
         )
-        folder = out / name
-        save(trained.module, folder / "model.safetensors")
+        folder = self.out / trial.name
         _write_history(folder, trained.rows)
         write_table(folder / "outcomes.parquet", outcome_rows(trained.outcomes), OUTCOMES)
         (folder / "result.json").write_bytes(canonical_json(trained.result))
-        findings["variants"][name] = trained.result
-        seconds[name] = clock.lap()
-    return Outcome(findings=findings, measured={"seconds": seconds})
-
-
-def _data(samples: Sequence[Sample], params: Parameters) -> Data:
-    """What variants see: labeled training, all training and unlabeled images, validation (TRN-2).
-
-    Raises:
-        Refused: TRN-8.
-    """
-    training = [s for s in samples if s.case.split == "train" and _labeled(s)]
-    validation = [s for s in samples if s.case.split == "validation" and _labeled(s)]
-    _check_enough(training, validation, params)
-    images = [s for s in samples if s.case.split in ("train", "unlabeled")]
-    return Data(
-        labeled=[make_source(sample, params.task, labeled=True) for sample in training],
-        unlabeled=[make_source(sample, params.task, labeled=False) for sample in images],
-        validation=validation,
-    )
-
-
-def _labeled(sample: Sample) -> bool:
-    return sample.labels is not None or sample.case.label is not None
-
-
-def _load(
-    cases: Iterable[Case], params: Parameters, skipped: list[dict[str, str]]
-) -> Iterable[Sample]:
-    """Samples that training may see; the unreadable are noted (TRN-2, TRN-8)."""
-    for case in cases:
-        if case.split not in ("train", "validation", "unlabeled"):
-            continue
-        try:
-            yield load_case(case, params.task, params.volume)[1]
-        except Unreadable as error:
-            skipped.append({"subject": case.subject, "series": case.series, "reason": error.what})
-
-
-def _check_enough(
-    training: Sequence[Sample], validation: Sequence[Sample], params: Parameters
-) -> None:
-    for samples, what in ((training, "training"), (validation, "validation")):
-        if not samples:
-            raise Refused(
-                f"No {what} subject has a labeled series.",
-                "Annotate more subjects, or give that split a larger share in `dataset`.",
-            )
-    seen = {int(label) for s in training if s.labels is not None for label in np.unique(s.labels)}
-    absent = [s.name for s in params.task.structures if s.label not in seen]
-    given = {sample.case.label for sample in training}
-    absent += [label.name for label in params.task.classes if label.name not in given]
-    if absent:
-        raise Refused(
-            f"No training series shows: {', '.join(absent)}.",
-            "Annotate subjects that do, or take the structure or class out of `task`.",
+        self.trials.append(
+            {
+                "trial": trial.name,
+                "part": part,
+                "variant": trial.variant.name,
+                "labels": len({source.subject for source in data.labeled}),
+                **{n: trained.result[n] for n in ("seed", "epochs", "selected_epoch", "score")},
+            }
         )
+        self.cost.lap(trial.name)
+        return trained
 
 
-def _write_preprocessing(path: Path, samples: Sequence[Sample]) -> None:
-    """What each series was when training began: digests of its prepared volume and labels."""
-    rows = [
-        {
-            "subject": sample.case.subject,
-            "series": sample.case.series,
-            "split": sample.case.split,
-            "image_sha256": _sha256(sample.prepared.array),
-            "labels_sha256": None if sample.labels is None else _sha256(sample.labels),
-        }
-        for sample in samples
-    ]
-    write_table(path, rows, dict.fromkeys(rows[0], "string"))
-
-
-def _sha256(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def _write_history(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    kinds = {
-        "epoch": "int64",
-        "loss": "double",
-        "score": "double",
-        "weights_sha256": "string",
-        "batches_sha256": "string",
-    }
-    columns = {name: kind for name, kind in kinds.items() if name in rows[0]}
+def _write_history(folder: Path, rows: Sequence[Json]) -> None:
+    columns = {n: kind for n, kind in _HISTORY.items() if not rows or n in rows[0]}
     write_table(folder / "history.parquet", rows, columns)
-
-
-class _Progress:
-    """Fraction done over all parts, by epochs."""
-
-    def __init__(self, params: Parameters, methods: Sequence[str], say: Say) -> None:
-        self._before, self._say = 0, say
-        self._epochs = dict.fromkeys(methods, params.train.pretraining.epochs)
-        self._epochs |= dict.fromkeys(params.train.ways, params.train.epochs)
-        self._total = sum(self._epochs.values())
-
-    def of(self, part: str) -> Callable[[int, float], None]:
-        start, count = self._before, self._epochs[part]
-        self._before += count
-
-        def say(epoch: int, loss: float) -> None:
-            text = f"{part}: epoch {epoch} of {count}, loss {loss:.4f}"
-            self._say(text, (start + epoch) / self._total)
-
-        return say

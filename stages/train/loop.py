@@ -1,8 +1,9 @@
 """The training loop: one for pre-training and every variant.
 
 AdamW, a learning rate that falls by epoch to zero (polynomial of degree 0.9, as in nnU-Net,
-Isensee et al., Nature Methods 2021), gradients clipped to a norm, and, if asked for, a moving
-average of the weights. Between two epochs a training is its state: what is saved there goes on to
+Isensee et al., Nature Methods 2021, or a cosine's half wave, Loshchilov and Hutter 2017; before it
+a warm-up, if asked for), gradients clipped to a norm, and, if asked for, a moving average of the
+weights. Between two epochs a training is its state: what is saved there goes on to
 the same bits, since all chance of an epoch is seeded by its number.
 """
 
@@ -24,6 +25,7 @@ from stages.train import parallel
 from stages.train.batches import Batch
 from stages.train.objective import Objective
 from stages.train.params import TrainParams
+from stages.train.privacy import Noise, without_cases, wrap
 from stages.train.rates import Group, everything
 
 CLIP_NORM = 12.0
@@ -53,6 +55,9 @@ class Course:
     weight_decay: float
     average: float | None
     numerics: Numerics
+    warmup: float = 0.0
+    decay: str = "polynomial"
+    balance_until: float | None = None
 
     @classmethod
     def of(
@@ -60,8 +65,33 @@ class Course:
     ) -> Course:
         """The declared course of one training."""
         return cls(
-            name, epochs, seed, train.learning_rate, train.weight_decay, train.average, numerics
+            name,
+            epochs,
+            seed,
+            train.learning_rate,
+            train.weight_decay,
+            train.average,
+            numerics,
+            train.warmup,
+            train.decay,
+            train.balance_until,
         )
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, from 1."""
+        done = (epoch - 1) / self.epochs
+        if done < self.warmup:
+            return self.learning_rate * min(1.0, epoch / (self.epochs * self.warmup))
+        left = (1 - done) / (1 - self.warmup)
+        if self.decay == "cosine":
+            return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
+        return self.learning_rate * left**0.9
+
+    def balance(self, epoch: int) -> float:
+        """How far weights that balance are in force in an epoch, from 1 to 0."""
+        if self.balance_until is None:
+            return 1.0
+        return max(0.0, 1 - (epoch - 1) / self.epochs / self.balance_until)
 
 
 State = dict[str, torch.Tensor]
@@ -76,6 +106,7 @@ class Training:
         objective: Objective,
         course: Course,
         groups: Sequence[Group] | None = None,
+        noise: Noise | None = None,
     ) -> None:
         """Prepare it.
 
@@ -85,6 +116,7 @@ class Training:
             objective: of the batches.
             course: epochs, rates, seed.
             groups: which of the module's parameters learn how fast, and when; all alike if None.
+            noise: keeps the training private.
         """
         parallel.check_shares(module)
         self.device = course.numerics.device
@@ -96,12 +128,14 @@ class Training:
         named = dict(module.named_parameters())
         parts = [[named[name] for name in group.names] for group in self._groups]
         self._trained = [parameter for part in [*parts, own] for parameter in part]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": part} for part in [*parts, own] if part],
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            [{"params": part} for part in [*parts, own] if part] or [{"params": []}],
             lr=course.learning_rate,
             weight_decay=course.weight_decay,
             fused=True,
         )
+        self._optimizer = optimizer if noise is None else wrap(module, optimizer, noise)
+        self._private = noise is not None
         self._factors = [
             group.factor for group, part in zip(self._groups, parts, strict=True) if part
         ]
@@ -146,9 +180,10 @@ class Training:
         course = self.course
         torch.manual_seed(course.seed * 100_003 + number)
         done = (number - 1) / course.epochs
-        self._set_rates(done)
+        self._set_rates(number)
         _set_modes(self.module)
         self.objective.train()
+        self.objective.before_epoch(course.balance(number))
         losses, seen = [], hashlib.sha256()
         for batch in batches:
             batch.update(seen)
@@ -164,15 +199,20 @@ class Training:
         own = parallel.share(batch)
         self._optimizer.zero_grad()
         loss = 0.0
-        if own is not None:
+        if own is not None and len(own.images):
             with self._mixed():
                 value: torch.Tensor = self.objective(self.module, own.to(self.device))
             loss = value.item()
             self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        weight = 0.0 if own is None else len(own.images) / len(batch.images)
+        elif self._private:
+            without_cases(self._trained)
+        weight = 0.0 if own is None else len(own.images) / max(1, len(batch.images))
         loss = parallel.average(self._trained, loss, weight)
         if not math.isfinite(loss):
             raise _diverged(self.course.name, number, "loss")
+        if self._private:  # clips each case for itself
+            self._optimizer.step()
+            return loss
         self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._trained, CLIP_NORM)
         if not self._scaler.is_enabled() and not torch.isfinite(norm):
@@ -187,9 +227,9 @@ class Training:
         kind = {"bf16": torch.bfloat16, "f16": torch.float16}[self.course.numerics.precision]
         return torch.autocast(self.device, dtype=kind)
 
-    def _set_rates(self, done: float) -> None:
+    def _set_rates(self, number: int) -> None:
         """The learning rate of every group; what learns nothing for now is frozen for now."""
-        rate = self.course.learning_rate * (1 - done) ** 0.9
+        done, rate = (number - 1) / self.course.epochs, self.course.rate(number)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         for group, part, factor in zip(
@@ -220,9 +260,13 @@ class Training:
         if self._average is not None:
             self._average.load_state_dict(parts["average"])
         kept: dict[int, State] = {}
+        learning = [p for group in self._optimizer.param_groups for p in group["params"]]
         for name, value in parts.get("optimizer", {}).items():
             index, _, rest = name.partition(".")
-            kept.setdefault(int(index), {})[rest] = value
+            like = learning[int(index)]
+            # Fused steps need a parameter and its moments in one memory format.
+            moment = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            kept.setdefault(int(index), {})[rest] = moment
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
 

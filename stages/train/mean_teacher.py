@@ -49,7 +49,7 @@ class MeanTeacher(Objective):
     def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         assert batch.unlabeled is not None  # noqa: S101 - `trial` draws them for this way
         weak, strong = batch.unlabeled[:, :1], batch.unlabeled[:, 1:]
-        loss = self.supervised(module, batch)
+        loss: torch.Tensor = self.supervised(module, batch)
         with torch.no_grad():
             taught = self.teacher(weak.contiguous(memory_format=torch.channels_last_3d))
         with _running_statistics_kept(module):

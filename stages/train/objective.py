@@ -34,6 +34,12 @@ class Objective(torch.nn.Module):
         """The scalar loss."""
         raise NotImplementedError
 
+    def before_epoch(self, balance: float) -> None:
+        """Told before each epoch how far weights that balance are in force: 1 wholly, 0 not."""
+        for part in self.children():
+            if isinstance(part, Objective):
+                part.before_epoch(balance)
+
     def after_step(self, module: torch.nn.Module, done: float) -> None:
         """Told after each step, with the share of the training that is done."""
 
@@ -54,6 +60,10 @@ class Supervised(Objective):
         self.register_buffer("voxel_weights", voxel_weights)
         self.register_buffer("class_weights", class_weights)
         self._dice = DiceLoss(to_onehot_y=True, softmax=True)
+        self._balance = 1.0
+
+    def before_epoch(self, balance: float) -> None:
+        self._balance = balance
 
     def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         return self.of(module(batch.images), batch)
@@ -64,23 +74,29 @@ class Supervised(Objective):
         total = torch.zeros((), device=batch.images.device)
         if grid is not None:
             voxels = functional.cross_entropy(
-                grid, batch.targets[:, 0].long(), weight=self.voxel_weights, reduction="none"
+                grid,
+                batch.targets[:, 0].long(),
+                weight=self._at(self.voxel_weights),
+                reduction="none",
             )
             total = total + self._dice(grid, batch.targets) + voxels.mean()
         if classes is not None:
             cases = functional.cross_entropy(
                 classes,
                 batch.labels.clamp(min=0),
-                weight=self.class_weights,
+                weight=self._at(self.class_weights),
                 reduction="none",
             )
             known = (cases * (batch.labels != UNKNOWN)).mean()
             total = total + (known if grid is None else CLASSES * known)
         return total
 
+    def _at(self, weights: torch.Tensor) -> torch.Tensor:
+        return weights if self._balance == 1 else weights**self._balance
 
-def voxel_weights(sources: Sequence[Source], channels: int) -> torch.Tensor:
-    """A weight a channel: its share of the voxels to the power of -1/4, the mean being 1.
+
+def voxel_weights(sources: Sequence[Source], channels: int, balance: float = 0.25) -> torch.Tensor:
+    """A weight a channel: its share of the voxels to minus the power `balance`, the mean being 1.
 
     Without weights, whether a lesion of a hundredth of the voxels was learned at all hung on the
     seed.
@@ -91,7 +107,7 @@ def voxel_weights(sources: Sequence[Source], channels: int) -> torch.Tensor:
             counts += np.bincount(
                 source.target.numpy().astype(np.uint8).ravel(), minlength=channels
             )
-    return _weights(counts, -0.25)
+    return _weights(counts, -balance)
 
 
 def class_weights(sources: Sequence[Source], classes: int) -> torch.Tensor:

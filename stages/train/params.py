@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from audit.errors import WrongUse
 from stages.params import Name, Network, Numerics, Params, Task, Volume
+from stages.pretrained_params import Weights
 from stages.train.ways import PRETRAINED, RANDOM, SELF_SUPERVISED, Variant, variant
 
 
@@ -15,6 +17,8 @@ class Augmentation(Params):
 
     rotation_deg: Annotated[float, Field(ge=0, le=45)] = 10.0
     """Largest rotation within the plane of a slice, either way."""
+    tilt_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    """Largest rotation out of that plane, about rows and about columns, either way."""
     scale: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     """Largest relative change of size."""
     shift_voxels: Annotated[int, Field(ge=0)] = 4
@@ -23,6 +27,9 @@ class Augmentation(Params):
     """Largest relative change of contrast, and largest offset in units of the prepared volume."""
     noise: Annotated[float, Field(ge=0)] = 0.05
     """Largest standard deviation of added Gaussian noise, in units of the prepared volume."""
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest logarithm, either way, of the power to which intensities above the volume's minimum
+    are raised."""
     mirror: tuple[Literal["slices", "rows", "columns"], ...] = ()
     """Axes along which a patch may be mirrored. Anatomy is rarely symmetric: none by default."""
 
@@ -76,6 +83,27 @@ class MeanTeacherParams(Params):
     side."""
 
 
+class Comparison(Params):
+    """How sure the comparison is to be, and how cheap: declared before, like the margin."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings of each finalist, with `numerics.seed` and the numbers after it; the first seed's
+    network is the candidate."""
+    label_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Learning curves: finalists are also trained with the labels of so many subjects."""
+    screening_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Successive halving: all variants are trained for the first number of epochs, the better ones
+    for the next; those that are left for `train.epochs`. None: all are finalists."""
+    screening_keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the variants that goes on from each screening, rounded up."""
+    rule: Literal["mean", "interval"] = "mean"
+    """Within the margin is a variant whose mean score is, or the lower end of whose difference to
+    the best."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap samples, of validation subjects and seeds."""
+
+
 class TrainParams(Params):
     """Section `train`."""
 
@@ -94,12 +122,22 @@ class TrainParams(Params):
     null: one of each series."""
     batch: Annotated[int, Field(ge=1)] = 2
     learning_rate: Annotated[float, Field(gt=0)] = 0.004
-    """Of AdamW at the first epoch; falls to zero by a polynomial of degree 0.9."""
+    """Of AdamW at its highest, the first epoch unless there is a warm-up."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the epochs over which the learning rate rises to it, in equal steps."""
+    decay: Literal["polynomial", "cosine"] = "polynomial"
+    """How the learning rate then falls to zero: by a polynomial of degree 0.9, or half a wave."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the moving average of the weights (EMA) that is validated and kept; null: none."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without a better score after which a training stops; null: never."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """A structure's voxels weigh in the cross-entropy by their share of all, to minus this power,
+    lest a small one is not learned at all; 0: all alike."""
+    balance_until: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the epochs over which the weights of voxels and classes fade to 1 and stay there,
+    since what weighs more is outlined too large in the end; null: they do not change."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Share of patches that are centered on a structure, each structure alike; matters where a
     volume is larger than the patch."""
@@ -110,6 +148,7 @@ class TrainParams(Params):
     pretraining: Pretraining = Pretraining()
     mean_teacher: MeanTeacherParams = MeanTeacherParams()
     augmentation: Augmentation = Augmentation()
+    comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
     variant within it is chosen."""
@@ -151,15 +190,23 @@ class Parameters(Params):
     numerics: Numerics
     volume: Volume
     network: Network
+    weights: Weights = Weights()
     train: TrainParams = TrainParams()
 
-    @model_validator(mode="after")
-    def _starts(self) -> Self:
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of the sources in `weights` that variants start from, sorted.
+
+        Raises:
+            WrongUse: a variant starts from what is neither a method nor such a source.
+        """
         known = {RANDOM, *SELF_SUPERVISED}
-        for name, way in self.train.ways.items():
-            if way.start not in known:
-                raise ValueError(
-                    f"train.variants: {name} starts from {way.start!r}, which is neither a method "
-                    f"({', '.join(sorted(known))}) nor a source in `weights`"
+        found = {way.start: name for name, way in self.train.ways.items() if way.start not in known}
+        for start, name in sorted(found.items()):
+            if start not in self.weights.sources:
+                raise WrongUse(
+                    f"Variant {name} starts from {start!r}, which is neither a method "
+                    f"({', '.join(sorted(known))}) nor one of `weights.sources`.",
+                    "Declare the weights, or correct `train.pretrained` or the variant's `start`.",
                 )
-        return self
+        return tuple(sorted(found))

@@ -7,6 +7,7 @@ shift, rotation, scale and mirroring are one affine map.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -27,17 +28,33 @@ def draw(
     """One augmented patch: image and target, each (1, 1, *patch), float32."""
     center = _center(source, patch, train, random)
     theta = _affine(source, center, patch, train.augmentation, random)
-    grid = functional.affine_grid(theta, [1, 1, *patch], align_corners=True)
+    grid = sampled_at(theta, patch)
     image = functional.grid_sample(source.image, grid, align_corners=True)
     target = torch.zeros_like(image)
     if source.target is not None:
         target = functional.grid_sample(source.target, grid, mode="nearest", align_corners=True)
+    if train.augmentation.gamma:
+        image = _bent(image, math.exp(train.augmentation.gamma * random.uniform(-1, 1)))
     gain = 1 + train.augmentation.intensity * random.uniform(-1, 1)
     offset = train.augmentation.intensity * random.uniform(-1, 1)
     image = (image + source.minimum) * gain + offset
     deviation = train.augmentation.noise * random.uniform()
     noise = random.standard_normal(image.shape, dtype=np.float32)
     return image.add_(torch.from_numpy(noise), alpha=deviation), target
+
+
+def sampled_at(theta: torch.Tensor, patch: Shape) -> torch.Tensor:
+    """Where the voxels of a patch lie, (1, *patch, 3), in torch's order and units."""
+    with warnings.catch_warnings():
+        # Of a side of one voxel: it lies in the middle, as `_affine` has it.
+        warnings.filterwarnings("ignore", message=".*unit-size grids", category=UserWarning)
+        return functional.affine_grid(theta, [1, 1, *patch], align_corners=True)
+
+
+def _bent(image: torch.Tensor, power: float) -> torch.Tensor:
+    """To a power, 0 and the highest value staying where they are."""
+    highest = image.max().clamp(min=1e-6)
+    return (image / highest).clamp(min=0) ** power * highest
 
 
 def _center(
@@ -69,9 +86,11 @@ def _affine(
     spatial = random.uniform() < SPATIAL_SHARE
     angle = math.radians(augmentation.rotation_deg * random.uniform(-1, 1)) * spatial
     factor = 1 + augmentation.scale * random.uniform(-1, 1) * spatial
-    turn = np.array(
-        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
-    )
+    turn = _turn(0, angle)
+    if augmentation.tilt_deg:
+        for axis in (1, 2):
+            tilt = math.radians(augmentation.tilt_deg * random.uniform(-1, 1)) * spatial
+            turn = turn @ _turn(axis, tilt)
     spacing = np.array(source.spacing_mm)
     matrix = factor * turn * spacing[None, :] / spacing[:, None]  # a rotation in mm, on voxels
     for axis, name in enumerate(_AXES):
@@ -84,3 +103,12 @@ def _affine(
     offset = (center - middle) / half_volume
     theta = np.concatenate([linear[::-1, ::-1], offset[::-1, None]], axis=1)  # torch: (x, y, z)
     return torch.from_numpy(np.round(theta, 6).astype(np.float32))[None]
+
+
+def _turn(axis: int, angle: float) -> NDArray[np.float64]:
+    """A rotation about an axis of (slices, rows, columns)."""
+    turn = np.eye(3)
+    first, second = (other for other in range(3) if other != axis)
+    turn[first, first] = turn[second, second] = math.cos(angle)
+    turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
+    return turn

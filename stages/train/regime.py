@@ -23,7 +23,7 @@ def objective_of(
     """The objective of a way, for a network as it starts."""
     channels = channels_count(params.task) if params.task.structures else 0
     supervised = Supervised(
-        voxel_weights(data.labeled, channels),
+        voxel_weights(data.labeled, channels, params.train.balance),
         class_weights(data.labeled, len(params.task.classes)),
     )
     if way.unlabeled == "mean teacher":
@@ -35,4 +35,4 @@ def beside(way: Variant, data: Data, params: Parameters) -> tuple[Sequence[Sourc
     """The unlabeled volumes that come beside a way's batches, and what a second view of them is."""
     if way.unlabeled == "mean teacher":
         return data.unlabeled, partial(strong_view, params.train.mean_teacher)
-    return (), None
+    return (data.unlabeled if way.uses_unlabeled else ()), None

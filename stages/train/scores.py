@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from stages.channels import channels_count, to_labels
+from stages.classify import classify
 from stages.cohort import Sample
-from stages.network import Answer, answerer
+from stages.network import answerer
 from stages.overlap import dice
 from stages.params import Task, Volume
-from stages.volume import restore, sliding_window
+from stages.volume import restore
+from stages.windows import predict_labels
 
 Scores = dict[str, float | None]
 OUTCOMES = {
@@ -116,8 +117,7 @@ def _voxels(answer: Any, sample: Sample, task: Task, volume: Volume) -> list[Out
         grid: NDArray[np.float32] = answer(window)[0]
         return grid
 
-    scores = sliding_window(predict, sample.prepared.array, volume, channels_count(task))
-    labels = restore(to_labels(scores, task), sample.prepared)
+    labels = restore(predict_labels(predict, sample.prepared.array, volume, task), sample.prepared)
     found = []
     assert sample.labels is not None  # noqa: S101 - asked of labeled samples alone
     for structure in task.structures:
@@ -133,38 +133,6 @@ def _classes(answer: Any, sample: Sample, task: Task, volume: Volume) -> list[Ou
         _outcome(sample, "probability", label.name, value, sample.case.label == label.name)
         for label, value in zip(task.classes, probabilities.tolist(), strict=True)
     ]
-
-
-def classify(answer: Any, array: NDArray[np.float32], volume: Volume) -> NDArray[np.float64]:
-    """Probabilities of the classes, rounded to six decimals.
-
-    Of the patch in the middle; a planar network's are the mean over the slices.
-    """
-    middle = _middle(array, volume)
-    slices = middle if volume.planar else middle[None]
-    windows = slices[:, None, None] if volume.planar else slices[:, None]
-    total = np.zeros(0)
-    for window in windows:
-        result: Answer = answer(np.ascontiguousarray(window[None]))
-        assert result[1] is not None  # noqa: S101 - asked of tasks with classes alone
-        logits = result[1][0].astype(np.float64)
-        odds = np.exp(logits - logits.max())
-        total = (total if total.size else 0) + odds / odds.sum()
-    return np.round(total / len(windows), 6)
-
-
-def _middle(array: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
-    """Cropped or padded (with its minimum) around its middle to the patch.
-
-    A planar network's volume keeps its slices.
-    """
-    sides = (array.shape[0], *volume.patch[1:]) if volume.planar else volume.patch
-    lacking = [max(0, side - n) for side, n in zip(sides, array.shape, strict=True)]
-    padded = np.pad(
-        array, [(lack // 2, lack - lack // 2) for lack in lacking], constant_values=array.min()
-    )
-    starts = [(n - side) // 2 for side, n in zip(sides, padded.shape, strict=True)]
-    return padded[tuple(slice(s, s + side) for s, side in zip(starts, sides, strict=True))]
 
 
 def _outcome(

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     UNLABELED_ORDER = 3
     UNLABELED_PATCH = 4
     LABELED_SUBJECTS = 5
+    CHANCE = 6
     STRONG_VIEW = 10
 
 
@@ -41,6 +42,8 @@ class Source:
     spacing_mm: tuple[float, float, float]
     voxels: tuple[NDArray[np.int64], ...]
     """For each structure present: the flat indices of its voxels."""
+    channels: tuple[int, ...] = ()
+    """Their channels, in the same order."""
     label: int = UNKNOWN
     """Index of the case's class in the task."""
     subject: str = ""
@@ -63,6 +66,7 @@ def make_source(sample: Sample, task: Task, *, labeled: bool) -> Source:
         else torch.from_numpy(channels.astype(np.float32))[None, None],
         spacing_mm=sample.prepared.spacing_mm,
         voxels=tuple(np.flatnonzero(channels == channel) for channel in present),
+        channels=tuple(map(int, present)),
         label=names.index(sample.case.label) if labeled and sample.case.label else UNKNOWN,
         subject=sample.case.subject,
         vendor=sample.case.vendor,

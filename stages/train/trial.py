@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from stages.cohort import Sample
+from audit.errors import WrongUse
 from stages.network import parameters_count, weights_sha256
+from stages.train import adapters, privacy
 from stages.train.batches import Batch, batches
+from stages.train.checkpoint import Checkpoint
 from stages.train.data import Data
-from stages.train.loop import Course, Training
+from stages.train.log import Log
+from stages.train.loop import Course, Epoch, Training
 from stages.train.params import Parameters
 from stages.train.rates import choose_trained, groups
 from stages.train.regime import beside, objective_of
 from stages.train.scores import Outcome, detail, evaluate, score
+from stages.train.setting import Setting
 from stages.train.start import Taken, Weights, new_network, take
 from stages.train.ways import Variant
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Trial:
     variant: Variant
     seed: int
     epochs: int
+    name: str
+    """Of its folders, and in messages."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,10 @@ class Trained:
 
     module: torch.nn.Module
     """With the weights of the chosen epoch."""
-    rows: list[dict[str, Any]]
+    rows: list[Json]
     """A row (epoch, loss, score, weights_sha256, batches_sha256) an epoch."""
-    result: dict[str, Any]
-    """JSON: the chosen epoch, its score and figures, counts of parameters, digests."""
+    result: Json
+    """The chosen epoch, its score and figures, counts of parameters, digests."""
     outcomes: list[Outcome]
     """Of the chosen epoch, on validation."""
 
@@ -50,8 +59,7 @@ def run_trial(
     params: Parameters,
     *,
     start: Weights | None,
-    say: Callable[[int, float], None],
-    workers: int = 0,
+    setting: Setting | None = None,
 ) -> Trained:
     """Train; the epoch of the highest validation score is chosen, the first of equals.
 
@@ -60,87 +68,150 @@ def run_trial(
         data: of the trial.
         params: of the stage.
         start: weights that the variant starts from; None at random.
-        say: told each epoch and its loss.
-        workers: processes that draw patches.
-    """
-    way, train, volume = trial.variant, params.train, params.volume
-    module, head = new_network(params.network, params.task, volume, trial.seed)
-    taken = Taken((), (), ())
-    if start is not None:
-        taken = take(module, start, head, keep=way.head == "kept")
-    shape = (1, 1, *volume.patch)
-    choose_trained(module, way, head, shape)
-    result: dict[str, Any] = {
-        "variant": way.name,
-        "seed": trial.seed,
-        "start": way.start,
-        "initial_weights_sha256": weights_sha256(module),
-        "new_tensors": list(taken.new),
-        "unused_tensors": list(taken.unused),
-        "parameters": parameters_count(module),
-        "trained_parameters": parameters_count(module, trained_only=True),
-        "epochs": trial.epochs,
-    }
-    course = Course.of(f"variant {way.name}", trial.epochs, trial.seed, train, params.numerics)
-    training = Training(
-        module, objective_of(way, module, data, params), course, groups(module, way, head, shape)
-    )
-    others, second = beside(way, data, params)
-    best = _Best(data.validation, params)
-    rows: list[dict[str, Any]] = []
+        setting: what decides no bit.
 
-    def drawn(epoch: int) -> Iterator[Batch]:
+    Raises:
+        Fault: a number is not finite.
+        WrongUse: the network cannot be trained in this way, or memory does not suffice.
+    """
+    try:
+        return _Run(trial, data, params, start).run(setting or Setting())
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_large(trial) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # how torch says it on a CPU
+            raise _too_large(trial) from error
+        raise
+
+
+class _Run:
+    """A trial under way."""
+
+    def __init__(self, trial: Trial, data: Data, params: Parameters, start: Weights | None) -> None:
+        way, train, shape = trial.variant, params.train, (1, 1, *params.volume.patch)
+        module, head = new_network(params.network, params.task, params.volume, trial.seed)
+        taken = Taken((), (), ())
+        if start is not None:
+            taken = take(module, start, head, keep=way.head == "kept")
+        choose_trained(module, way, head, shape)
+        if way.trains == "adapters":
+            adapters.insert(module, head, way.rank, trial.seed)
+        self.trial, self.data, self.params = trial, data, params
+        self.epochs = 0 if way.trains == "nothing" else trial.epochs
+        self.plain, _ = new_network(params.network, params.task, params.volume, trial.seed)
+        self.facts: Json = {
+            "variant": way.name,
+            "seed": trial.seed,
+            "start": way.start,
+            "initial_weights_sha256": weights_sha256(adapters.merge(module, self.plain)),
+            "new_tensors": list(taken.new),
+            "unused_tensors": list(taken.unused),
+            "parameters": parameters_count(self.plain),
+            "trained_parameters": parameters_count(module, trained_only=True),
+            "epochs": self.epochs,
+            "labeled": len(data.labeled),
+        }
+        noise = None
+        if way.privacy is not None:
+            cases = len(data.labeled)
+            steps = privacy.steps_of(cases, train.batch, train.patches, trial.epochs)
+            noise = privacy.noise(way.privacy, cases, train.batch, steps)
+            self.facts["privacy"] = noise.facts(steps)
+        self.training = Training(
+            module,
+            objective_of(way, module, data, params),
+            Course.of(f"variant {trial.name}", trial.epochs, trial.seed, train, params.numerics),
+            groups(module, way, head, shape),
+            noise,
+        )
+
+    def run(self, setting: Setting) -> Trained:
+        """Take up what was saved, and go on to the end."""
+        place = setting.scratch / f"{self.trial.name}.safetensors" if setting.scratch else None
+        checkpoint = Checkpoint(place)
+        best, rows = _Best(), list[Json]()
+        if (saved := checkpoint.load()) is not None:
+            tensors, facts = saved
+            rows = facts["rows"]
+            best.restore(tensors, facts["best"])
+            self.training.restore(
+                {name: t for name, t in tensors.items() if not name.startswith("best.")}
+            )
+        logs = setting.logs if setting.leads else None
+        patience, log = self.params.train.patience, Log(logs, self.trial.name)
+        if not self.epochs and not best.weights:
+            best.look(self._made(), 0, self.data, self.params)
+
+        def drawn(epoch: int) -> Iterator[Batch]:
+            return self._drawn(epoch, setting.workers)
+
+        with warnings.catch_warnings():
+            if self.trial.variant.privacy is not None:
+                warnings.simplefilter("ignore")  # of hooks that Opacus sets as it must
+            done = len(rows) >= self.epochs or (patience and best.waited >= patience)
+            for epoch in () if done else self.training.run(drawn, after=len(rows)):
+                rows.append(self._row(epoch, best))
+                log.epoch(rows[-1])
+                setting.say(epoch.number, epoch.loss)
+                last = epoch.number == self.epochs or bool(patience and best.waited >= patience)
+                if place is not None and setting.leads:
+                    tensors = self.training.state() | best.tensors()
+                    checkpoint.save(tensors, {"rows": rows, "best": best.facts()}, now=last)
+                if last:
+                    break
+        self.plain.load_state_dict(best.weights)
+        self.facts |= {
+            "selected_epoch": best.epoch,
+            "score": best.score,
+            **detail(best.outcomes, self.params.task),
+            "weights_sha256": weights_sha256(self.plain),
+        }
+        return Trained(self.plain, rows, self.facts, best.outcomes)
+
+    def _drawn(self, epoch: int, workers: int) -> Iterator[Batch]:
+        params, way = self.params, self.trial.variant
+        others, second = beside(way, self.data, params)
         return batches(
-            data.labeled,
+            self.data.labeled,
             epoch,
-            volume.patch,
-            train,
-            trial.seed,
+            params.volume.patch,
+            params.train,
+            self.trial.seed,
             workers=workers,
             unlabeled=others,
             second=second,
+            by_chance=way.privacy is not None,
         )
 
-    for epoch in training.run(drawn):
-        made, value = training.result, None
-        if epoch.number % train.validate_every == 0 or epoch.number == trial.epochs:
-            value = best.look(made, epoch.number)
-        rows.append(
-            {
-                "epoch": epoch.number,
-                "loss": epoch.loss,
-                "score": value,
-                "weights_sha256": weights_sha256(made),
-                "batches_sha256": epoch.batches_sha256,
-            }
-        )
-        say(epoch.number, epoch.loss)
-        if train.patience is not None and best.waited >= train.patience:
-            break
-    made = training.result.cpu()
-    made.load_state_dict(best.weights)
-    result |= {
-        "selected_epoch": best.epoch,
-        "score": best.score,
-        **detail(best.outcomes, params.task),
-        "weights_sha256": weights_sha256(made),
-    }
-    return Trained(made, rows, result, best.outcomes)
+    def _made(self) -> torch.nn.Module:
+        """The network as it would be kept now."""
+        return adapters.merge(self.training.result, self.plain)
+
+    def _row(self, epoch: Epoch, best: _Best) -> Json:
+        train, made, value = self.params.train, self._made(), None
+        if epoch.number % train.validate_every == 0 or epoch.number == self.epochs:
+            value = best.look(made, epoch.number, self.data, self.params)
+        return {
+            "epoch": epoch.number,
+            "loss": epoch.loss,
+            "score": value,
+            "weights_sha256": weights_sha256(made),
+            "batches_sha256": epoch.batches_sha256,
+        }
 
 
 class _Best:
     """The best epoch so far."""
 
-    def __init__(self, validation: Sequence[Sample], params: Parameters) -> None:
-        self._validation, self._params = validation, params
+    def __init__(self) -> None:
         self.weights: dict[str, torch.Tensor] = {}
         self.outcomes: list[Outcome] = []
         self.epoch, self.score, self.waited = 0, -1.0, 0
 
-    def look(self, module: torch.nn.Module, epoch: int) -> float:
+    def look(self, module: torch.nn.Module, epoch: int, data: Data, params: Parameters) -> float:
         """Validate, and keep what is better than anything before; the score."""
-        outcomes = evaluate(module, self._validation, self._params.task, self._params.volume)
-        value = score(outcomes, self._params.task) or 0.0
+        outcomes = evaluate(module, data.validation, params.task, params.volume)
+        value = score(outcomes, params.task) or 0.0
         self.waited += 1
         if value > self.score:
             self.weights = {
@@ -148,3 +219,30 @@ class _Best:
             }
             self.outcomes, self.epoch, self.score, self.waited = outcomes, epoch, value, 0
         return value
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {f"best.{name}": tensor for name, tensor in self.weights.items()}
+
+    def facts(self) -> Json:
+        return {
+            "epoch": self.epoch,
+            "score": self.score,
+            "waited": self.waited,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+
+    def restore(self, tensors: dict[str, torch.Tensor], facts: Json) -> None:
+        self.weights = {
+            name.removeprefix("best."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("best.")
+        }
+        self.outcomes = [Outcome(**outcome) for outcome in facts["outcomes"]]
+        self.epoch, self.score, self.waited = facts["epoch"], facts["score"], facts["waited"]
+
+
+def _too_large(trial: Trial) -> WrongUse:
+    return WrongUse(
+        f"Memory does not suffice to train {trial.name}.",
+        "Make `volume.patch` or `train.batch` smaller, or take a smaller network.",
+    )

@@ -63,6 +63,11 @@ class Variant(Params):
     Fourier amplitudes, histogram matching."""
     privacy: Privacy | None = None
 
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether its objective looks at unlabeled images."""
+        return self.unlabeled != "none"
+
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "scratch": {},

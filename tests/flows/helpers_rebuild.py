@@ -18,7 +18,7 @@ CLIMBER = Path(__file__).parent / "climber.py"
 FAST: dict[str, Any] = {
     "numerics": {"threads": 1, "instruction_set": "default"},
     "train": {
-        "variants": ["scratch"], "epochs": 1, "validate_every": 1, "min_dice": 0.0,
+        "variants": ["scratch"], "epochs": 1, "validate_every": 1, "min_score": 0.0,
         "pretraining": {"epochs": 1},
     },
     "optimize": {

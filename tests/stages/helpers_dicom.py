@@ -199,9 +199,9 @@ def annotation_row(subject: str, series: Series, name: str, reader: str) -> dict
 
 def write_series_table(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = ("subject", "study", "series", "modality", "kind", "reader", "annotates")
-    write_table(
-        folder / "series.parquet", rows, dict.fromkeys((*columns, "manufacturer"), "string")
-    )
+    more = [column for column in (rows[0] if rows else ()) if column not in columns]
+    names = (*columns, *(more or ["manufacturer"]))
+    write_table(folder / "series.parquet", rows, dict.fromkeys(names, "string"))
 
 
 def _row(subject: str, series: Series, name: str, *, modality: str, kind: str) -> dict[str, str]:

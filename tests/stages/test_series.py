@@ -104,7 +104,8 @@ BAD: dict[str, Edit] = {
     "several series": _each("SeriesInstanceUID", "1.2.3"),
     "several frames of reference": _each("FrameOfReferenceUID", "1.2.3"),
     "several modalities": _each("Modality", "MR"),
-    "multi-frame or color": _each("NumberOfFrames", 2),
+    "where each frame lies": _each("NumberOfFrames", 2),
+    "color": _each("SamplesPerPixel", 3),
     "cannot be read": _each("PixelData", b"short"),
 }
 
@@ -154,3 +155,13 @@ def test_the_shared_mr_is_a_volume(shared_data: Path, tmp_path: Path) -> None:
     series = read_series(tmp_path / "MR")
     assert series.geometry.shape == (35, 51, 35)
     assert series.geometry.axes == ((0, 0, 1), (0, -1, 0), (-1, 0, 0))
+
+
+@pytest.mark.rule("SER-1")
+def test_functional_groups_of_a_classic_instance_place_nothing(tmp_path: Path) -> None:
+    def stray(slices: list[Dataset]) -> list[Dataset]:
+        for ds in slices:
+            ds.PerFrameFunctionalGroupsSequence = [Dataset()]
+        return slices
+
+    assert make_series(tmp_path, edit=stray).geometry.shape == (8, 16, 16)

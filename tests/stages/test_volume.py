@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import stages.volume
 from stages.params import Volume
-from stages.volume import prepare, restore, sliding_window
+from stages.volume import prepare, restore
 
 PATCH = (8, 16, 16)
 SPACING = (2.0, 1.0, 1.0)
@@ -48,17 +50,69 @@ def test_a_last_bit_of_the_statistics_does_not_reach_the_array(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = prepare(ramp(), SPACING, volume()).array
-
-    class Noisy(np.ndarray[Any, Any]):
-        def mean(self, *args: Any, **kwargs: Any) -> Any:
-            return np.nextafter(np.asarray(self).mean(), np.inf)
-
-        def std(self, *args: Any, **kwargs: Any) -> Any:
-            return np.nextafter(np.asarray(self).std(), np.inf)
-
-    clip = np.clip
-    monkeypatch.setattr(np, "clip", lambda *args: clip(*args).view(Noisy))
+    exact = stages.volume._sum
+    monkeypatch.setattr(
+        stages.volume, "_sum", lambda *args: np.nextafter(np.float64(exact(*args)), np.inf)
+    )
     assert np.array_equal(prepare(ramp(), SPACING, volume()).array, expected)
+
+
+def _whole(voxels: NDArray[np.float32], window: tuple[float, float] | None) -> NDArray[np.float32]:
+    """Normalization with the whole series in double precision: the bits to hold."""
+    values = voxels.astype(np.float64)
+    if window is not None:
+        low, high = window
+        values = (np.clip(values, low, high) - low) / (high - low)
+    else:
+        low, high = np.percentile(voxels, (0.5, 99.5))
+        values = np.clip(values, float(np.float32(low)), float(np.float32(high)))
+        mean, deviation = np.float32(values.mean()), np.float32(values.std())
+        values = (values - mean) / max(float(deviation), 1e-6)
+    return np.round(values, 5).astype(np.float32)
+
+
+@pytest.mark.rule("VOL-1")
+@pytest.mark.parametrize("window", [None, (-60.0, 180.0)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (31, 33, 37), (61, 173, 211)])
+@pytest.mark.parametrize("chunk", [128, 2**16])
+def test_slice_by_slice_gives_the_bits_of_the_whole(
+    window: Any, shape: tuple[int, int, int], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages.volume, "_CHUNK", chunk)
+    voxels = ramp(shape)
+    expected = _whole(voxels, window)
+    for layout in (voxels, np.asfortranarray(voxels)):
+        found = prepare(layout, SPACING, volume(window=window)).array
+        assert np.array_equal(found, expected if layout is voxels else _whole(layout, window))
+
+
+@pytest.mark.rule("VOL-1")
+@given(size=st.integers(1, 100_000), seed=st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_a_sum_in_halves_has_the_bits_of_numpys(size: int, seed: int) -> None:
+    flat = (10 ** np.random.default_rng(seed).normal(0, 4, size)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.volume, "_CHUNK", 128)
+        assert stages.volume._sum(flat, np.sqrt) == np.sqrt(flat.astype(np.float64)).sum()
+
+
+@pytest.mark.rule("VOL-4")
+def test_preparing_and_restoring_take_little_more_than_their_result() -> None:
+    voxels = ramp((64, 96, 96))
+    halved = volume(spacing_mm=(4.0, 2.0, 2.0), window=(0, 100))
+    for change, most in (({}, 2.2), ({"window": (0, 100)}, 1.2)):
+        tracemalloc.start()
+        prepared = prepare(voxels, SPACING, volume(**change))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert prepared.array.nbytes <= peak < most * voxels.nbytes
+    prepared = prepare(voxels, SPACING, halved)
+    labels = (prepared.array > 0.5).astype(np.uint8)
+    tracemalloc.start()
+    restored = restore(labels, prepared)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert restored.nbytes <= peak < 1.2 * restored.nbytes
 
 
 @pytest.mark.rule("VOL-2")
@@ -100,55 +154,3 @@ def test_labels_go_there_and_back() -> None:
     prepared = prepare(voxels, SPACING, volume(spacing_mm=(1, 0.5, 0.5), window=(0, 100)))
     labels = (prepared.array > 0.4).astype(np.uint8)
     assert np.array_equal(restore(labels, prepared), voxels > 0)
-
-
-@pytest.mark.parametrize("shape", [(8, 16, 16), (5, 7, 40), (19, 33, 16), (1, 1, 1)])
-def test_windows_cover_any_shape_and_a_linear_network_passes_through(
-    shape: tuple[int, int, int],
-) -> None:
-    array = ramp(shape)
-    seen: list[tuple[int, ...]] = []
-
-    def predict(window: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(window.shape)
-        return np.concatenate([window, 2 * window], axis=1)
-
-    out = sliding_window(predict, array, volume(), 2)
-    assert set(seen) == {(1, 1, *PATCH)}
-    assert out.shape == (2, *shape)
-    assert out.dtype == np.float32
-    assert np.allclose(out[0], array, rtol=1e-5)
-    assert np.allclose(out[1], 2 * array, rtol=1e-5)
-
-
-def test_padding_is_the_minimum() -> None:
-    array = ramp((8, 16, 10))
-    windows: list[NDArray[np.float32]] = []
-
-    def predict(window: NDArray[np.float32]) -> NDArray[np.float32]:
-        windows.append(window[0, 0])
-        return window
-
-    sliding_window(predict, array, volume(), 1)
-    assert np.array_equal(windows[0][:, :, 3:13], array)
-    assert (windows[0][:, :, :3] == array.min()).all()
-
-
-def test_windows_are_weighted_as_in_monai() -> None:
-    torch = pytest.importorskip("torch")
-    from monai.inferers import sliding_window_inference
-
-    array = ramp((13, 30, 25))
-    position = np.random.default_rng(2).normal(size=PATCH).astype(np.float32)
-    theirs = sliding_window_inference(
-        torch.from_numpy(array)[None, None],
-        PATCH,
-        1,
-        lambda window: window * torch.from_numpy(position),
-        overlap=0.5,
-        mode="gaussian",
-    )
-    ours = sliding_window(lambda window: window * position, array, volume(), 1)
-    # MONAI floors its weights elsewhere; within the windows the mean is the same.
-    assert np.abs(ours - theirs[0].numpy()).max() < 0.05 * np.abs(array).max()
-    assert np.corrcoef(ours.ravel(), theirs[0].numpy().ravel())[0, 1] > 0.9999

@@ -42,6 +42,7 @@ LABEL: dict[str, Any] = {
 QUEUE: dict[str, Any] = {
     "subject": "s-1",
     "series": "2.25.777",
+    "sop": "",
     "rule": "ANN-6",
     "reason": "reader missing: c",
 }
@@ -158,6 +159,7 @@ def judged(
     tables = {
         "agreement": [AGREEMENT, organ] if agreement is None else agreement,
         "labels": labels or [],
+        "classes": [],
         "queue": queue or [],
     }
     return gate.judge(tables, annotated, (), TASK, AnnotateParams(**params))
@@ -192,7 +194,7 @@ def test_limits_are_held(arguments: dict[str, Any], verdict: Verdict, rule: str 
 @pytest.mark.rule("ANN-8")
 def test_a_failed_suite_refuses(tmp_path: Path) -> None:
     bad = AGREEMENT | {"dice": 1.5}
-    tables = {"agreement": [bad], "labels": [], "queue": []}
+    tables = {"agreement": [bad], "labels": [], "classes": [], "queue": []}
     expected = validate(tables, TASK, AnnotateParams())
     found = gate.judge(tables, 1, expected, TASK, AnnotateParams())
     assert found.verdict is Verdict.REFUSED

@@ -276,6 +276,7 @@ def test_a_series_that_is_no_volume_or_not_there_is_queued(tmp_path: Path) -> No
     assert outcome.findings == {
         "annotated": 3,
         "annotations": 5,
+        "labeled": 0,
         "methods": {"none": 3},
         "queued": 3,
     }
@@ -299,3 +300,14 @@ def test_a_subject_without_annotations_has_empty_tables(tmp_path: Path) -> None:
 def test_an_expert_is_named_if_and_only_if_one_is_asked_for(changes: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="expert"):
         AnnotateParams(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.rule("ANN-6")
+def test_annotations_of_a_series_that_ingestion_flagged_are_queued(tmp_path: Path) -> None:
+    one, _ = three(tmp_path)
+    one.rows = [row | {"geometry": "flagged", "geometry_findings": "tilted"} for row in one.rows]
+    one.run(tmp_path / "out")
+    ((rule, reason),) = queue(tmp_path / "out")
+    assert rule == "ANN-6"
+    assert "tilted" in reason
+    assert not (tmp_path / "out" / "consensus").exists()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
@@ -16,7 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from stages.archive import write_zip
 from stages.dataset.params import DatasetParams, Parameters
 from stages.dataset.stage import STAGE, UNIT
-from stages.params import Code, Project, Structure, Task
+from stages.params import ClassLabel, Code, Project, Structure, Task
 from stages.stage import MergeContext, Outcome, PlanContext, RunContext, Upstream
 from stages.table import write_table
 
@@ -28,6 +29,9 @@ SERIES = dict.fromkeys(
 INSTANCES = dict.fromkeys(["subject", "series", "sop"], TEXT)
 QUARANTINE = dict.fromkeys(["input_sha256", "reason"], TEXT)
 AGREEMENT = dict.fromkeys(["subject", "series", "structure", "reader_a", "reader_b"], TEXT)
+CLASS_LABELS = dict.fromkeys([*IDS, "sop", "label", "reader"], TEXT)
+CLASSES = dict.fromkeys(["subject", "series", "sop", "class"], TEXT)
+CLASS_AGREEMENT = dict.fromkeys(["subject", "series", "sop", "reader_a", "reader_b"], TEXT)
 LABELS = dict.fromkeys(["subject", "series", "structure", "class"], TEXT)
 QUEUE = dict.fromkeys(["subject", "series", "reason"], TEXT)
 STRUCTURES = ("lesion",)
@@ -47,17 +51,30 @@ class Person:
     slices: int = 3
     studies: int = 1
     structures: tuple[str, ...] = STRUCTURES
+    label: str | None = None
+    """Class of its first series; empty: labeled, but without a class."""
+    kind: str = "image"
+    modality: str = "CT"
 
 
 def people(count: int, vendors: Sequence[str] = ("Vendor A", "Vendor B")) -> list[Person]:
     return [Person(f"s-{i:04d}", vendor=vendors[i % len(vendors)]) for i in range(count)]
 
 
-def parameters(structures: Sequence[str] = STRUCTURES, **dataset: object) -> Parameters:
+def parameters(
+    structures: Sequence[str] = STRUCTURES,
+    classes: Sequence[str] = (),
+    modality: Literal["CT", "MR", "US"] = "CT",
+    **dataset: object,
+) -> Parameters:
     return Parameters(
         project=Project(name="test", epoch=datetime(2026, 1, 1, tzinfo=UTC)),
         task=Task(
-            modality="CT",
+            modality=modality,
+            classes=tuple(
+                ClassLabel(name=name, code=Code(value=name, scheme="99TEST", meaning=name))
+                for name in classes
+            ),
             structures=tuple(
                 Structure(
                     name=name,
@@ -87,7 +104,7 @@ class Upstreams:
 def upstreams(folder: Path, cohort: Sequence[Person]) -> Upstreams:
     """Write what ingest and annotate would have made of these people; all files read-only."""
     ingest, annotate = {}, {}
-    series, labels, queue = [], [], []
+    series, labels, queue, classes, instances = [], [], [], [], []
     for person in cohort:
         unit = folder / "ingest" / person.name
         unit.mkdir(parents=True)
@@ -96,7 +113,9 @@ def upstreams(folder: Path, cohort: Sequence[Person]) -> Upstreams:
         for study in range(person.studies):
             uid = f"{person.name}-{study}"
             _write_series(unit / f"{uid}.zip", uid, person.image or uid, person.slices)
-            image = {"study": f"{uid}-study", "series": uid, "modality": "CT", "kind": "image"}
+            image = {"study": f"{uid}-study", "series": uid}
+            image |= {"modality": person.modality, "kind": person.kind}
+            instances += [{"subject": person.name, "series": uid, "sop": "0"}]
             series.append(row | image | {"reader": "", "annotates": ""})
             if person.annotated:
                 (unit / f"{uid}-a.zip").write_bytes(uid.encode())
@@ -111,11 +130,18 @@ def upstreams(folder: Path, cohort: Sequence[Person]) -> Upstreams:
                 {"subject": person.name, "series": f"{person.name}-0", "structure": s, "class": ""}
                 for s in person.structures
             ]
+        if person.label is not None:
+            sop = "0" if person.kind == "picture" else ""
+            case = {"subject": person.name, "series": f"{person.name}-0", "sop": sop}
+            classes.append(case | {"class": person.label})
         if person.queued:
             queue.append({"subject": person.name, "series": "", "reason": person.queued})
     whole = folder / "ingest-merged", folder / "annotate-merged"
     write_table(whole[0] / "series.parquet", series, SERIES)
-    write_table(whole[0] / "instances.parquet", [], INSTANCES)
+    write_table(whole[0] / "instances.parquet", instances, INSTANCES)
+    write_table(whole[0] / "class_labels.parquet", [], CLASS_LABELS)
+    write_table(whole[1] / "classes.parquet", classes, CLASSES)
+    write_table(whole[1] / "class_agreement.parquet", [], CLASS_AGREEMENT)
     write_table(whole[0] / "quarantine.parquet", [], QUARANTINE)
     write_table(whole[1] / "agreement.parquet", [], AGREEMENT)
     write_table(whole[1] / "labels.parquet", labels, LABELS)

@@ -85,3 +85,42 @@ def test_shares_that_do_not_add_up_are_refused():
 def _own(subject, seed):
     at = place(subject, seed)
     return "test" if at < 0.25 else "validation" if at < 0.4 else "train"
+
+
+CLASSED = st.dictionaries(
+    NAMES,
+    st.tuples(st.sampled_from(["GE", "Siemens"]), st.sampled_from(["", "benign", "malignant"])),
+    max_size=40,
+)
+
+
+def _parted(cohort, fractions, seed):
+    vendors = {subject: vendor for subject, (vendor, _) in cohort.items()}
+    classes = {subject: label for subject, (_, label) in cohort.items()}
+    return assign(vendors, fractions, seed, classes)
+
+
+@pytest.mark.rule("DAT-3")
+@given(CLASSED, SEEDS, SHARES)
+def test_with_classes_a_vendor_and_its_classes_of_three_stand_in_every_split(
+    cohort, seed, fractions
+):
+    splits = _parted(cohort, fractions, seed)
+    assert splits.keys() == cohort.keys()
+    for vendor in ("GE", "Siemens"):
+        own = {subject for subject in cohort if cohort[subject][0] == vendor}
+        groups = [{s for s in own if cohort[s][1] == label} for label in ("benign", "malignant")]
+        for subjects in (own, *groups):
+            if len(subjects) >= MIN_FOR_ALL:
+                assert {splits[s] for s in subjects} == {"train", "validation", "test"}
+
+
+@pytest.mark.rule("DAT-2")
+@given(CLASSED, NAMES, SEEDS, SHARES)
+def test_with_classes_one_subject_more_moves_few_of_its_own_vendor(cohort, name, seed, fractions):
+    cohort.pop(name, None)
+    before = _parted(cohort, fractions, seed)
+    after = _parted(cohort | {name: ("GE", "benign")}, fractions, seed)
+    moved = [subject for subject in cohort if before[subject] != after[subject]]
+    assert len(moved) <= 6  # a group of three leaves its vendor's others: two, and two minimums
+    assert all(cohort[subject][0] == "GE" for subject in moved)

@@ -34,6 +34,9 @@ def test_the_tree_is_laid_out_as_data_and_holds_the_files_themselves(tmp_path):
     tree = make(tmp_path / "out", given, parameters()).tree
     assert [entry.path for entry in Manifest.of(tree).files] == [
         "agreement.parquet",
+        "class_agreement.parquet",
+        "class_labels.parquet",
+        "classes.parquet",
         "ingest.parquet",
         "labels.parquet",
         "quarantine.parquet",
@@ -166,3 +169,64 @@ def test_a_sound_cohort_passes(tmp_path):
 def test_an_empty_cohort_is_refused_not_a_fault(tmp_path):
     result = make(tmp_path / "out", upstreams(tmp_path, []), parameters())
     assert result.merge.gate.verdict is Verdict.REFUSED
+
+
+def labeled(count, **changes):
+    """Subjects with classes alone, taking turns; two vendors."""
+    names = ("benign", "malignant")
+    vendors = ("Vendor A", "Vendor B")
+    return [
+        Person(
+            f"s-{i:04d}",
+            vendor=vendors[i // 2 % 2],
+            label=names[i % 2],
+            **{"annotated": False, **changes},
+        )
+        for i in range(count)
+    ]
+
+
+CLASSES = {"structures": (), "classes": ("benign", "malignant")}
+
+
+@pytest.mark.rule("DAT-5")
+def test_a_subject_with_a_class_alone_is_labeled_and_one_without_is_excluded(tmp_path):
+    cohort = [
+        *labeled(12),
+        Person("s-tie", annotated=False, label="", queued="readers tie on the class of the case"),
+        Person("s-none", annotated=False),
+    ]
+    result = make(tmp_path / "out", upstreams(tmp_path, cohort), parameters(**CLASSES))
+    splits = splits_of(result)
+    assert (splits["s-tie"], splits["s-none"]) == ("excluded", "unlabeled")
+    assert "readers tie" in reasons_of(result)["s-tie"]
+    assert sum(split in ("train", "validation", "test") for split in splits.values()) == 12
+
+
+@pytest.mark.rule("DAT-5")
+def test_pictures_take_part_where_the_task_has_classes_alone(tmp_path):
+    given = upstreams(tmp_path, labeled(12, kind="picture", modality="US"))
+    taken = make(tmp_path / "a", given, parameters(**CLASSES, modality="US"))
+    assert "excluded" not in splits_of(taken).values()
+    drawn = make(tmp_path / "b", given, parameters(modality="US"))
+    assert set(reasons_of(drawn).values()) == {"has no US series"}
+
+
+@pytest.mark.rule("DAT-6")
+def test_a_class_missing_in_a_split_is_refused_and_named(tmp_path):
+    rare = Person("s-x", annotated=False, label="malignant")
+    cohort = [Person(f"s-{i}", annotated=False, label="benign") for i in range(12)]
+    result = make(tmp_path / "out", upstreams(tmp_path, [*cohort, rare]), parameters(**CLASSES))
+    assert verdict_of(result, "DAT-6") is Verdict.REFUSED
+    (check,) = [check for check in result.merge.gate.checks if check.rule == "DAT-6"]
+    assert check.figure.count("malignant in ") == 2
+    assert "benign" not in check.figure
+
+
+@pytest.mark.rule("DAT-6")
+def test_a_sound_cohort_of_classes_passes_and_is_counted(tmp_path):
+    result = make(tmp_path / "out", upstreams(tmp_path, labeled(24)), parameters(**CLASSES))
+    assert result.merge.gate.verdict is Verdict.PASSED
+    counts = json.loads((result.merged / "summary.json").read_text())
+    splits = ("train", "validation", "test")
+    assert sum(counts[split]["classes"]["benign"] for split in splits) == 12

@@ -373,9 +373,29 @@ def _archives() -> Iterator[Hostile]:
     yield Hostile(
         "archive bomb", lambda path: path.write_bytes(packed("x", data=bytes(64 << 20))) and None
     )
+    yield Hostile(
+        "archive bomb by bzip2", lambda path: path.write_bytes(_bzip2_bomb()) and None, heavy=True
+    )
+    named = packed("\u00fc" * 9)
+    yield _file("archive with a name in no encoding", named.replace(b"\xc3\xbc", b"\xff\xff"))
     body = packed("x", data=b"y" * 999)
     at = body.index(b"PK\x01\x02") + 24
     yield _file("archive that lies about sizes", body[:at] + struct.pack("<I", 5) + body[at + 4 :])
+
+
+def _bzip2_bomb() -> bytes:
+    """An archive that names a kilobyte, where one read of its entry inflates a gibibyte."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive,
+        archive.open("x", "w") as entry,
+    ):
+        for _ in range(1024):
+            entry.write(bytes(1 << 20))
+    body = bytearray(buffer.getvalue())
+    at = body.index(b"PK\x01\x02") + 24
+    body[at : at + 4] = struct.pack("<I", 1024)
+    return bytes(body)
 
 
 def _things() -> Iterator[Hostile]:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -77,9 +76,10 @@ from helpers_hostile import corpus
 from test_ingest_hostile import outcome
 one = next(one for one in corpus() if one.name == sys.argv[1])
 found = outcome(Path(sys.argv[2]), [one])
-who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-peaks = [resource.getrusage(one).ru_maxrss for one in who]
-print(json.dumps({**found, "peaks": peaks}))
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+peaks = [one.ru_maxrss for one in used]
+seconds = sum(one.ru_utime + one.ru_stime for one in used)
+print(json.dumps({**found, "peaks": peaks, "seconds": seconds}))
 """
 
 
@@ -90,17 +90,17 @@ def test_each_alone_stays_within_a_gibibyte_and_twenty_seconds(
     tmp_path: Path, one: Hostile
 ) -> None:
     here = Path(__file__).parent
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", ALONE, one.name, tmp_path],
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
         env={"PYTHONPATH": f"{here}:{here.parent}:{here.parents[2]}", "OMP_NUM_THREADS": "1"},
     )
-    assert time.monotonic() - start < 20 + 20 * one.heavy  # making a heavy one takes its time too
     found = json.loads(done.stdout.splitlines()[-1])
+    # of processor time, which no neighbor changes; making a heavy one takes its time too
+    assert found["seconds"] < 20 + 20 * one.heavy
     assert max(found["peaks"]) * 1024 < GIBIBYTE
     assert found["good"] >= 4
     assert set(found["reasons"]) <= {reason.value for reason in Reason}

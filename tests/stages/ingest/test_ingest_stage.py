@@ -84,6 +84,9 @@ def test_a_study_becomes_series_that_the_next_stages_read(tmp_path: Path) -> Non
         "reasons": {},
         "duplicates": 0,
         "ignored": 0,
+        "class_labels": 0,
+        "label_tables": [],
+        "labels_unknown": 0,
         "profile": "PS3.15 2026c",
     }
     assert result.outcome.gate.verdict is Verdict.PASSED

@@ -72,7 +72,7 @@ def trained(folder: Path, *, disturb: Callable[[object], None] = lambda module: 
 
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        module = build(NETWORK, len(TASK.structures) + 1)
+        module = build(NETWORK, TASK, Volume(patch=PATCH))
     disturb(module)
     save(module, folder / "model.safetensors")
     return folder

@@ -7,6 +7,7 @@ import pytest
 from helpers_optimize import PATCH, TASK, parameters
 from pydantic import ValidationError
 
+from stages.classify import Answer
 from stages.optimize.equivalence import Equality, equality
 from stages.params import Volume
 
@@ -14,9 +15,9 @@ from stages.params import Volume
 def _answering(offset: float):
     """A network of three channels whose second is its input, moved by `offset`."""
 
-    def predict(window: np.ndarray) -> np.ndarray:
+    def predict(window: np.ndarray) -> Answer:
         zeros = np.zeros_like(window)
-        return np.concatenate([zeros, window + np.float32(offset), zeros - 9], axis=1)
+        return np.concatenate([zeros, window + np.float32(offset), zeros - 9], axis=1), None
 
     return predict
 

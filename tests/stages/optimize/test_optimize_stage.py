@@ -13,12 +13,11 @@ from helpers_optimize import TASK, cohort, merged, optimized, parameters, traine
 
 from audit.errors import WrongUse
 from stages.artifact import Manifest, digest_file
-from stages.network import build, load
-from stages.network import predictor as torch_predictor
+from stages.network import answerer, build, load
 from stages.optimize.equivalence import equality
 from stages.optimize.export import onnx_model
 from stages.optimize.stage import FILES, STAGE
-from stages.runtime import predictor
+from stages.runtime import answerer as runtime_answerer
 from stages.stage import PlanContext, Upstream, Verdict
 from stages.table import read_table, write_table
 
@@ -120,14 +119,14 @@ def test_without_a_validation_series_nothing_is_called_equivalent(tmp_path: Path
 @pytest.mark.rule("OPT-4")
 def test_a_model_with_other_weights_is_refused(world: dict[str, Path], tmp_path: Path) -> None:
     params = parameters(targets=["onnxruntime-cpu"])
-    right, wrong = (build(params.network, 3) for _ in range(2))
+    right, wrong = (build(params.network, TASK, params.volume) for _ in range(2))
     load(right, world["train"] / "model.safetensors")
     load(wrong, trained(tmp_path, disturb=_disturb) / "model.safetensors")
-    broken = predictor(
+    broken = runtime_answerer(
         "onnxruntime-cpu", "model.onnx", lambda _: onnx_model(wrong, params.volume.patch), 1
     )
     (series,) = _arrays(world)
-    found = equality(torch_predictor(right), broken, [series], params.volume, TASK)
+    found = equality(answerer(right), broken, [series], params.volume, TASK)
     tree = tmp_path / "tree"
     row = read_table(world["run"] / "equivalence.parquet")[0] | found.__dict__
     columns = {name: _kind(value) for name, value in row.items()}

@@ -254,7 +254,8 @@ def _cohort(trees: dict[str, Path], params: Parameters) -> None:
         )
         name = series_of(subject)
         write_zip_of(cohort / subject / f"{name}.zip", write_series(subject, vendor))
-        series.append({"subject": subject, "series": name, "kind": "image", "vendor": vendor})
+        row = {"subject": subject, "series": name, "kind": "image", "modality": "CT"}
+        series.append(row | {"vendor": vendor})
         if subject in LABELED:
             write_seg(cohort, subject, cohort / subject / "consensus" / f"{name}.dcm", params)
             agreement += [
@@ -313,14 +314,14 @@ def _train(trees: dict[str, Path], params: Parameters) -> None:
     from stages.network import build, save
 
     torch.manual_seed(7)
-    save(build(params.network, 3), trees["train"] / "model.safetensors")
+    save(build(params.network, params.task, params.volume), trees["train"] / "model.safetensors")
     candidate = {"schema_version": 1, "variant": "finetuned", "channels_out": 3}
     candidate |= {"weights_sha256": "ab" * 32}
     (trees["train"] / "candidate.json").write_text(json.dumps(candidate))
     rows = [
         {
             "variant": variant,
-            "validation_dice": dice,
+            "score": dice,
             "dice_lesion": dice - 0.05,
             "trained_parameters": 12345,
             "epochs": 4,
@@ -336,7 +337,7 @@ def _train(trees: dict[str, Path], params: Parameters) -> None:
                 {
                     "epoch": epoch,
                     "loss": 1.0 / (epoch + low),
-                    "validation_dice": low + 0.05 * epoch if epoch % 2 == 0 else None,
+                    "score": low + 0.05 * epoch if epoch % 2 == 0 else None,
                 }
                 for epoch in range(1, 5)
             ],

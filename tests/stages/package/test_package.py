@@ -226,7 +226,7 @@ def test_a_hostile_text_is_shown_and_not_run(report: str) -> None:
     [
         ("cohort", ["Subjects by split and vendor", "not a DICOM file", "no consensus"]),
         ("annotations", ["reader-a – reader-b", "readers disagree"]),
-        ("variants", ["finetuned", "12,345", "Validation Dice"]),
+        ("variants", ["finetuned", "12,345", "Score"]),
         ("test", ["Alpha Imaging", "0.700 to 0.900", "90 % CI", "looked at 2 times"]),
         ("overlays", ["Subject s-test000003", "Dice of the series"]),
         ("targets", ["openvino-cpu", "1e-05", "not built here: no compiler", "Latency"]),

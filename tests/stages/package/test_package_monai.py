@@ -13,7 +13,8 @@ from helpers_package import HOSTILE, parameters, run_stage, series_of, write_tre
 
 from stages.bundle import BundleConfig
 from stages.package.monai_bundle import inference
-from stages.volume import prepare, sliding_window
+from stages.volume import prepare
+from stages.windows import sliding_window
 
 pytestmark = [
     # MONAI and torch warn of their own deprecated calls.
@@ -90,7 +91,7 @@ def test_monais_own_run_predicts_what_our_own_code_predicts(
     found = np.load(tmp_path / "one.npy")
 
     params = parameters()
-    network = build(params.network, 3).eval()
+    network = build(params.network, params.task, params.volume).eval()
     load(network, root / "models" / "model.safetensors")
     path = trees["dataset/cohort"] / SUBJECT / f"{series_of(SUBJECT)}.zip"
     series = read_series(path)

@@ -11,12 +11,15 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers_package import HOSTILE, MEASURED, RESOLVED
+from helpers_package import HOSTILE, MEASURED, RESOLVED, parameters
+from helpers_pretrained import source_of
 
-from stages.package import charts, measured, sbom
+from stages.package import charts, measured, report, sbom
 from stages.package.document import SVG, Document, Figure, Section, Tile, render, show, table
 from stages.package.leaks import leaks
 from stages.package.overlays import spread
+from stages.package.results import Results
+from stages.pretrained_params import Weights
 
 EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 MODELS = {"models/model.safetensors": "a" * 64, "models/model.onnx": "b" * 64}
@@ -273,3 +276,20 @@ def test_what_was_measured_is_read() -> None:
     assert {row["what"].partition(" ")[0] for row in shown} == {
         "seconds", "latency_s", "patch", "threads",
     }  # fmt: skip
+
+
+@pytest.mark.rule("SBM-4")
+def test_the_report_shows_pretrained_weights_as_soup() -> None:
+    facts = measured.Facts(measured={}, checks=[], parameters={})
+    results = Results(*[[]] * 5, {"weights_sha256": "a" * 64}, [], {}, *[[]] * 3)
+    plain = parameters()
+    sources = {"net": source_of(b"weights", requirements=("One.", "Two."))}
+    shown = {}
+    for name, weights in (("plain", Weights()), ("with", Weights(sources=sources))):
+        params = plain.model_copy(update={"weights": weights})
+        section = report._provenance(params, results, facts, {}, {})
+        shown[name] = {table.caption: table for table in section.tables}
+    assert shown["with"].keys() - shown["plain"].keys() == {"Pre-trained weights (SOUP)"}
+    (row,) = shown["with"]["Pre-trained weights (SOUP)"].rows
+    assert row[:5] == ("net", "MobileNet v1 0.25", "The makers", "2020-04-01", "MIT")
+    assert row[5:] == (sources["net"].sha256, "One.; Two.")

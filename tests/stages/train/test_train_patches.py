@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,64 @@ def test_a_volume_smaller_than_the_patch_lies_in_its_middle_within_its_minimum()
     volume = source.image[0, 0].numpy() + source.minimum
     assert np.allclose(image[0, 0, 1:7].numpy(), volume, atol=1e-4)
     assert np.allclose(image[0, 0, [0, 7]].numpy(), volume.min(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("option", "turned"), [("rotation_deg", {1, 2}), ("tilt_deg", {0, 1, 2})])
+def test_a_turn_keeps_distances_in_mm_and_the_axes_it_is_about(
+    option: str, turned: set[int]
+) -> None:
+    shape, spacing = (21, 41, 41), (2.0, 1.0, 1.0)
+    middle = np.ravel_multi_index((10, 20, 20), shape)
+    train = TrainParams(augmentation=STILL.model_copy(update={option: 30}), foreground=1)
+    found = set()
+    for axis in range(3):  # a volume whose values are its places in mm
+        places = (np.indices(shape)[axis] * spacing[axis]).astype(np.float32)
+        source = replace(
+            _source(),
+            image=torch.from_numpy(places)[None, None],
+            minimum=0.0,
+            target=None,
+            spacing_mm=spacing,
+            voxels=(np.array([middle]),),
+        )
+        for seed in range(8):
+            image, _ = _draw(source, train, seed)
+            steps = [float(image.diff(dim=2 + n).mean()) / spacing[n] for n in range(3)]
+            assert sum(step**2 for step in steps) == pytest.approx(1, abs=1e-3)
+            if steps[axis] < 0.999:
+                found.add(axis)
+    assert found == turned
+
+
+def test_gamma_bends_intensities_between_the_lowest_and_the_highest() -> None:
+    source = _source(shape=PATCH)
+    own = STILL.model_copy(update={"gamma": 0.9})
+    plain = _draw(source, TrainParams(augmentation=STILL))[0].ravel()
+    bent = _draw(source, TrainParams(augmentation=own), seed=1)[0].ravel()
+    assert float(bent.min()) == pytest.approx(float(plain.min()), abs=1e-4)
+    assert float(bent.max()) == pytest.approx(float(plain.max()), abs=1e-4)
+    assert torch.equal(bent.argsort(stable=True), plain.argsort(stable=True))
+    assert float((bent - plain).abs().max()) > 0.1
+
+
+def test_a_picture_of_one_slice_is_mirrored_and_warns_of_nothing() -> None:
+    source = _source(shape=(1, 8, 8))
+    own = STILL.model_copy(update={"mirror": ("columns",)})
+    train = TrainParams(augmentation=own, foreground=0)
+    drawn = [
+        draw(source, (1, 8, 8), train, np.random.default_rng(seed))[0][0, 0].numpy()
+        for seed in range(8)
+    ]
+    picture = source.image[0, 0].numpy() + source.minimum
+    kinds = [
+        next(
+            name
+            for name, image in (("plain", picture), ("mirrored", picture[..., ::-1]))
+            if np.allclose(one, image, atol=1e-3)
+        )
+        for one in drawn
+    ]
+    assert set(kinds) == {"plain", "mirrored"}
 
 
 def test_foreground_patches_hold_their_structure() -> None:

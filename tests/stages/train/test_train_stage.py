@@ -11,16 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers_cohort import make_cohort
 from helpers_dicom import uid
 from helpers_train import parameters
 from safetensors.torch import load_file
 
-from audit.errors import Refused
+from audit.errors import Refused, WrongUse
 from stages.artifact import Manifest
+from stages.params import ClassLabel, Code, Task
 from stages.stage import MergeContext, Outcome, PlanContext, RunContext, Unit, Upstream, Verdict
 from stages.table import read_table
+from stages.train.data import Data
 from stages.train.params import Parameters
+from stages.train.source import Source
 from stages.train.stage import STAGE
 
 ROOT = Path(__file__).parents[3]
@@ -243,3 +247,77 @@ def test_an_unreadable_series_is_left_out_and_told(cohort: Path, tmp_path: Path)
         ("unlabeled-1", series)
     ]
     assert outcome.findings["series"]["pretraining"] == 4
+
+
+@pytest.mark.rule("TRN-3")
+@pytest.mark.rule("TRN-11")
+def test_screening_keeps_the_better_and_finalists_have_seeds_and_fewer_labels(
+    cohort: Path, tmp_path: Path
+) -> None:
+    params = parameters(
+        variants=("scratch", "frozen", "finetuned"),
+        epochs=1,
+        comparison={
+            "seeds": 2,
+            "label_counts": [1, 2],
+            "screening_epochs": [1],
+            "screening_keep": 0.5,
+            "resamples": 100,
+        },
+    )
+    outcome = _run(cohort, tmp_path / "run", params)
+    rows = read_table(tmp_path / "run" / "trials.parquet")
+    screened = {row["variant"]: row["score"] for row in rows if row["part"] == "screening"}
+    finalists = outcome.findings["finalists"]
+    assert set(screened) == {"scratch", "frozen", "finetuned"}
+    assert len(finalists) == 2
+    (dropped,) = screened.keys() - set(finalists)
+    assert all(screened[dropped] <= screened[name] for name in finalists)
+    finals = [row for row in rows if row["part"] == "final"]
+    assert [(row["variant"], row["seed"]) for row in finals] == [
+        (name, seed) for name in finalists for seed in (7, 8)
+    ]
+    curves = [row for row in rows if row["part"] == "labels"]
+    assert {(row["labels"], row["seed"]) for row in curves} == {(1, 7), (1, 8), (2, 7), (2, 8)}
+    histories = {
+        row["trial"]: read_table(tmp_path / "run" / row["trial"] / "history.parquet")
+        for row in [*finals, *curves]
+    }
+    assert all(len(history) == 1 for history in histories.values())
+    merged = tmp_path / "merged"
+    _merge(tmp_path / "run", merged, params)
+    assert json.loads((merged / "candidate.json").read_bytes())["variant"] in finalists
+    comparison = read_table(merged / "comparison.parquet")
+    assert [row["variant"] for row in comparison] == finalists
+    for row in comparison:
+        assert row["score_low"] <= row["score"] <= row["score_high"]
+        assert 0 < row["p"] <= 1
+    points = {(row["variant"], row["labels"]) for row in read_table(merged / "curves.parquet")}
+    assert points == {(name, labels) for name in finalists for labels in (1, 2, 3)}
+
+
+def test_labels_of_fewer_subjects_are_among_those_of_more_and_classes_take_turns() -> None:
+    task = Task(
+        modality="CT",
+        classes=tuple(
+            ClassLabel(name=name, code=Code(value=name, scheme="99TEST", meaning=name))
+            for name in ("benign", "malignant")
+        ),
+    )
+    image = torch.zeros((1, 1, 8, 16, 16))
+    sources = [
+        Source(image, 0.0, None, (1.0, 1.0, 1.0), (), (), int(n % 5 == 0), f"s-{n:02}")
+        for n in range(20)
+    ]
+    data = Data(sources, sources, [])
+    drawn = {
+        count: {source.subject: source.label for source in data.with_labels(count, 3, task).labeled}
+        for count in (2, 4, 8, 20)
+    }
+    assert drawn[2].items() < drawn[4].items() < drawn[8].items() < drawn[20].items()
+    assert [sum(drawn[count].values()) for count in (2, 4, 8)] == [1, 2, 4]
+    assert drawn[4] != {
+        source.subject: source.label for source in data.with_labels(4, 4, task).labeled
+    }
+    with pytest.raises(WrongUse, match="20 are labeled"):
+        data.with_labels(21, 3, task)

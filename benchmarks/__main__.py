@@ -1,8 +1,13 @@
-"""Run every benchmark, each figure beside its peer, as a ratio: `python -m benchmarks`."""
+"""Run the benchmarks, each figure beside its peer, as a ratio: `python -m benchmarks`.
+
+Those that train for an hour keep what is done in a folder, and are run alone: `ultrasound`,
+`hippocampus`.
+"""
 
 from __future__ import annotations
 
 from benchmarks import (
+    adaptation,
     again,
     burned_in,
     canary,
@@ -27,6 +32,7 @@ for module in (
     midi,
     burned_in,
     inference_memory,
+    adaptation,
     train_step,
 ):
     module.main()

@@ -137,7 +137,8 @@ def curve(
             objective_of(Variant(name="scratch"), module, data, params),
             Course.of("variant scratch", section.epochs, numerics.seed, section, numerics),
         )
-        what = params.model_dump_json(by_alias=True) + repr([s.case.subject for s in train])
+        what = params.model_dump_json(by_alias=True, exclude_defaults=True)
+        what += repr([sample.case.subject for sample in train])
         lines: list[Line] = []
         spent, done = [0.0, 0.0], 0
         saved = checkpoint.load()
@@ -153,14 +154,16 @@ def curve(
         for epoch in training.run(drawn, after=done):
             now = [time.process_time(), time.perf_counter()]
             spent = [s + n - b for s, n, b in zip(spent, now, begun, strict=True)]
-            if epoch.number in points:
+            measured = epoch.number in points
+            if measured:
                 dice = detail(evaluate(training.result, test, task, params.volume), task)
                 line = {"epoch": epoch.number, "cpu": spent[0], "wall": spent[1]}
                 line |= {name.removeprefix("dice_"): value or 0.0 for name, value in dice.items()}
                 lines.append(line)
-                yield line
             facts = {"what": what, "lines": lines, "spent": spent, "done": epoch.number}
-            checkpoint.save(training.state(), facts, now=epoch.number == section.epochs)
+            checkpoint.save(training.state(), facts, now=measured)
+            if measured:
+                yield lines[-1]
             begun = [time.process_time(), time.perf_counter()]
 
 

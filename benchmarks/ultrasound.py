@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import torch
 from torch.nn import functional
 
@@ -40,6 +39,7 @@ from flows.parameters import load
 from stages.cohort import Case, Sample
 from stages.network import pinned
 from stages.params import Task, Volume
+from stages.picture import picture_of
 from stages.train.data import Data
 from stages.train.foreign import read_foreign
 from stages.train.params import Parameters
@@ -103,11 +103,10 @@ def read_pictures(volume: Volume) -> list[Sample]:
         labels = {row["SOPInstanceUID"]: row["label"] for row in csv.DictReader(table)}
         found = []
         for name in sorted(n for n in archive.namelist() if n.endswith(".dcm")):
-            instance = pydicom.dcmread(io.BytesIO(archive.read(name)))
-            pixels = instance.pixel_array[None].astype(np.float32)
-            label = labels[instance.SOPInstanceUID]
-            case = Case(name, "train", "", name, Path(), None, label)
-            found.append(Sample(case, prepare(pixels, (1.0, 1.0, 1.0), volume), None))
+            picture = picture_of(archive.read(name))
+            prepared = prepare(picture.pixels, picture.spacing_mm, volume)
+            case = Case(name, "train", "", name, Path(), None, labels[picture.uid])
+            found.append(Sample(case, prepared, None))
     return found
 
 

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from audit.errors import Unreadable
+from stages.archive_end import exceeds
 
 Content = bytes | Callable[[], bytes]
 """An entry's bytes, or what makes them when their turn comes (memory stays flat)."""
@@ -119,6 +120,10 @@ class ZipReader:
         Raises:
             Unreadable: ZIP-2, or the file is no archive.
         """
+        with _faults():
+            many = exceeds(path, limit_entries)
+        if many:
+            raise Unreadable("An archive has more entries than the limit.", _REMEDY)
         with _faults():
             self._zip = zipfile.ZipFile(path)
         try:

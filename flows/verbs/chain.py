@@ -171,7 +171,9 @@ def _stage(
 
 @app.command()
 def ingest(
-    source: Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Folders and zips.")],
+    source: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE…", help="Folders, archives, media.")
+    ],
     *,
     out: OutOption = None,
     project: ProjectOption = HERE,

@@ -18,7 +18,6 @@ from typing import Final
 from audit.errors import WrongUse
 from stages.ingest.header import parsed, quiet
 from stages.ingest.params import Limits
-from stages.ingest.quarantine import Quarantined
 from stages.ingest.raw import scan
 from stages.ingest.raw_file import open_file
 
@@ -40,15 +39,19 @@ def files_of(path: Path, limits: Limits) -> list[Path]:
     """
     medium = path.parent.resolve()
     try:
-        if path.stat().st_size > limits.header_bytes:
-            raise WrongUse("A DICOMDIR is larger than the limit.", _REMEDY)
-        data = path.read_bytes()
+        large = path.stat().st_size > limits.header_bytes
+        data = b"" if large else path.read_bytes()
+    except OSError:
+        raise WrongUse("A DICOMDIR cannot be read.", _REMEDY) from None
+    if large:
+        raise WrongUse("A DICOMDIR is larger than the limit.", _REMEDY)
+    try:
         with quiet():
             file = open_file(data, limits)
             scan(file.data, file.at, file.syntax, limits)
             dataset = parsed(bytes(file.data[file.at :]), file.syntax)
             identifiers = [_parts(record.get(_FILE_ID)) for record in dataset.get(_RECORDS) or ()]
-    except (OSError, Quarantined):
+    except Exception:  # noqa: BLE001 - any fault of the parser, whose text may quote values
         raise WrongUse("A DICOMDIR cannot be read.", _REMEDY) from None
     found = {_inside(medium, parts): None for parts in identifiers if parts}
     return list(found)

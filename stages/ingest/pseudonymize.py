@@ -64,6 +64,10 @@ class Alone:
         self._work.counts = self._work.elements.counts = counts
         return self._work.one(elements, tag, depth=0), counts
 
+    def spells(self, data: bytes) -> bool:
+        """Whether a binary value is the letters of one of the subject's words."""
+        return self._work.elements.known.in_bytes(data)
+
     def action(self, elements: Dataset, tag: int, vr: str) -> Action | None:
         """What the profile does first to an element of that VR; None if that VR is not expected."""
         if (tag >> 16) % 2:

@@ -26,7 +26,7 @@ from stages.ingest.raw import PIXEL_DATA, Scan, Syntax
 from stages.ingest.raw_codec import Shape
 from stages.ingest.raw_file import RawFile
 from stages.ingest.raw_layout import Gap, Layout, layout_of, stands_alone
-from stages.ingest.raw_plain import change_of
+from stages.ingest.raw_plain import BINARY, change_of
 from stages.ingest.raw_write import elements_of, encode, head_of
 from stages.ingest.rules import Rules
 
@@ -167,11 +167,11 @@ def _plain(
     """How plain values of an element change; None unless the first instance's value agrees."""
     vr = str(source[gap.tag].VR)
     change = change_of(alone.action(source, gap.tag, vr), vr, value, alone.rules)
-    head = head_of(gap.tag, vr)
+    head, binary = head_of(gap.tag, vr), vr in BINARY
 
     def plain(value: bytes) -> Became | None:
         made = change(value) if change else None
-        if made is None:
+        if made is None or (binary and alone.spells(value)):
             return None
         encoded = head + len(made.value).to_bytes(2, "little") + made.value
         return Became(encoded, first.counts, made.meant)

@@ -6,7 +6,7 @@ Rules:
          spelled in any other way, or whose action is none of these, has no result here: the full
          path decides on it.
 - PLN-2  A number below 10,000 is neither an identifier nor a date (`values.is_number`), so it
-         passes as it is.
+         passes as it is; whether its bytes spell a name, the frame asks (`Alone.spells`).
 - PLN-3  A value counts as many values as that of the frame's first instance, so that what was done
          is counted as it was there.
 """
@@ -39,7 +39,7 @@ _TEXTS: Final = {
     "DS": re.compile(rb"-?\d{1,4}(?:\.\d{1,10})?(?:\\-?\d{1,4}(?:\.\d{1,10})?)* ?"),
     "IS": re.compile(rb"-?\d{1,4}(?:\\-?\d{1,4})* ?"),
 }
-_BINARY: Final = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "UL": "I", "US": "H"}
+BINARY: Final = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "UL": "I", "US": "H"}
 _UID: Final = re.compile(rb"[0-9.]{2,64}\0?")
 _CLOCK: Final = re.compile(rb"[0-9.+-]{2,26} ?")
 _LONGEST: Final = 1024
@@ -57,8 +57,8 @@ def change_of(action: Action | None, vr: str, first: bytes, rules: Rules) -> Cha
     """
     if action is Action.KEEP and vr in _TEXTS:
         return _numbers(_TEXTS[vr], first.count(b"\\"))
-    if action is Action.KEEP and vr in _BINARY:
-        return _binary(_BINARY[vr], len(first))
+    if action is Action.KEEP and vr in BINARY:
+        return _binary(BINARY[vr], len(first))
     if action is Action.UID and vr == "UI":
         return _uid(rules.uid_key)
     if action is Action.SHIFT and vr in ("DA", "DT", "TM"):

@@ -104,7 +104,7 @@ def batches(
             for taken in [generator(seed, Purpose.CHANCE, epoch, step).uniform(size=len(sources))]
         ]
     loader = DataLoader(
-        _Drawn(sources, [blind(other) for other in unlabeled], epoch, patch, train, seed, second),
+        _Drawn(sources, [blind(s) for s in unlabeled], epoch, patch, train, seed, second),
         batch_sampler=[group for group in groups if group],
         collate_fn=_join,
         num_workers=workers,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from stages.table import write_table
 from stages.train.cache import Arrays, Cache, sha256
 from stages.train.data import Data, check_shown
 from stages.train.params import Parameters
-from stages.train.source import UNKNOWN, Source, make_source
+from stages.train.source import UNKNOWN, Source, blind, make_source
 from stages.volume import Prepared
 
 SPLITS = ("train", "validation", "unlabeled")
@@ -77,28 +76,34 @@ def part(samples: Sequence[Sample], params: Parameters, cache: Cache) -> Data:
     """What variants see: labeled training, all training and unlabeled images, validation (TRN-2).
 
     Raises:
-        Refused: TRN-8.
+        Refused: TRN-8, ADA-3.
     """
     training = [s for s in samples if s.case.split == "train" and _labeled(s)]
     validation = [s for s in samples if s.case.split == "validation" and _labeled(s)]
+    images = [s for s in samples if s.case.split in ("train", "unlabeled")]
+    target, aside = list[Sample](), list[Sample]()
+    if params.train.adaptation is not None:
+        vendors = frozenset(params.train.adaptation.vendors)
+        target = [s for s in images if _of(s, vendors)]
+        aside = [s for s in validation if not _of(s, vendors)]
+        training = [s for s in training if not _of(s, vendors)]
+        validation = [s for s in validation if _of(s, vendors)]
+        _check_target(target, training, validation)
     for found, what in ((training, "training"), (validation, "validation")):
         if not found:
             raise Refused(
                 f"No {what} subject has a labeled series.",
                 "Annotate more subjects, or give that split a larger share in `dataset`.",
             )
-    labeled = [_source(sample, params, cache) for sample in training]
+    sources = {id(sample): _source(sample, params, cache) for sample in (*training, *images)}
+    labeled = [sources[id(sample)] for sample in training]
     check_shown(labeled, params.task)
-    others = [
-        _source(sample, params, cache)
-        for sample in samples
-        if sample.case.split == "unlabeled"
-        or (sample.case.split == "train" and not _labeled(sample))
-    ]
     return Data(
         labeled=labeled,
-        unlabeled=[_without_labels(source) for source in (*labeled, *others)],
+        unlabeled=[blind(sources[id(sample)]) for sample in images],
         validation=validation,
+        target=[blind(sources[id(sample)]) for sample in target],
+        aside=aside,
     )
 
 
@@ -129,8 +134,25 @@ def _source(sample: Sample, params: Parameters, cache: Cache) -> Source:
     )
 
 
-def _without_labels(source: Source) -> Source:
-    return replace(source, target=None, voxels=(), channels=(), label=UNKNOWN)
+def _of(sample: Sample, vendors: frozenset[str]) -> bool:
+    """Whether the subject was imaged by one of the vendors; a cohort joins several by a plus."""
+    return not vendors.isdisjoint(sample.case.vendor.split(" + "))
+
+
+def _check_target(
+    target: Sequence[Sample], training: Sequence[Sample], validation: Sequence[Sample]
+) -> None:
+    """Refuse a target that nothing is known of, or that leaves nothing to learn from (ADA-3)."""
+    for samples, what in (
+        (target, "training or unlabeled series of a vendor in `train.adaptation`"),
+        (validation, "labeled validation series of a vendor in `train.adaptation`"),
+        (training, "labeled training series of another vendor than those in `train.adaptation`"),
+    ):
+        if not samples:
+            raise Refused(
+                f"There is no {what}.",
+                "Name vendors as the cohort's summary does, or ingest more of their series.",
+            )
 
 
 def _labeled(sample: Sample) -> bool:

@@ -101,6 +101,7 @@ def run_variants(
             "training": len(data.labeled),
             "validation": len(data.validation),
             "pretraining": len(data.unlabeled) if methods else 0,
+            **({"target": len(data.target)} if params.train.adaptation else {}),
         },
         "skipped": skipped,
         "finalists": finalists,

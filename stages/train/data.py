@@ -19,7 +19,11 @@ class Data:
     unlabeled: Sequence[Source]
     """Images whose labels are not looked at; those of the labeled are among them."""
     validation: Sequence[Sample]
-    """Labeled samples that no weight is trained on."""
+    """Labeled samples that no weight is trained on; with a target, the target's alone."""
+    target: Sequence[Source] = ()
+    """Images of the vendors that `train.adaptation` names, without their labels (ADA-1)."""
+    aside: Sequence[Sample] = ()
+    """With a target: labeled samples of the other vendors that no weight is trained on."""
 
     def with_labels(self, count: int, seed: int, task: Task) -> Data:
         """The same with the labels of so many subjects alone; more of them hold those of fewer.

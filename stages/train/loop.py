@@ -85,7 +85,7 @@ class Course:
         left = (1 - done) / (1 - self.warmup)
         if self.decay == "cosine":
             return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
-        return self.learning_rate * left**0.9
+        return self.learning_rate * math.pow(left, 0.9)
 
     def balance(self, epoch: int) -> float:
         """How far weights that balance are in force in an epoch, from 1 to 0."""

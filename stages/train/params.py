@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from audit.errors import WrongUse
 from stages.params import Name, Network, Numerics, Params, Task, Volume
@@ -83,6 +83,22 @@ class MeanTeacherParams(Params):
     side."""
 
 
+class Adaptation(Params):
+    """To scanners whose images nobody labeled, as far as training goes."""
+
+    vendors: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """The target's, as the cohort names them. No variant is trained on a label of theirs, whether
+    it adapts or not; their validation subjects decide epoch and choice. A subject
+    whom others imaged too counts as theirs."""
+    correlation: Annotated[float, Field(ge=0)] = 1.0
+    """Of `correlation`: weight of the distance of means and covariances."""
+    adversarial: Annotated[float, Field(ge=0)] = 0.1
+    """Of `adversarial`: weight of the reversed gradient at the end of its rise."""
+    frequencies: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Of `spectrum`: highest frequency along each axis whose amplitude is swapped, in cycles a
+    voxel."""
+
+
 class Comparison(Params):
     """How sure the comparison is to be, and how cheap: declared before, like the margin."""
 
@@ -148,6 +164,8 @@ class TrainParams(Params):
     pretraining: Pretraining = Pretraining()
     mean_teacher: MeanTeacherParams = MeanTeacherParams()
     augmentation: Augmentation = Augmentation()
+    adaptation: Adaptation | None = None
+    """The target of variants that adapt; null: there is none, all vendors are alike."""
     comparison: Comparison = Comparison()
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Score (Dice, AUC) below the best variant's that still counts as not inferior: the simplest
@@ -167,6 +185,12 @@ class TrainParams(Params):
         if len(value) != len({way.name for way in value}):
             raise ValueError("a variant is named twice")
         return value
+
+    @property
+    def adapted(self) -> Adaptation:
+        """The target, for a variant that adapts."""
+        assert self.adaptation is not None  # noqa: S101 - `Parameters` refuses such a variant else
+        return self.adaptation
 
     @property
     def ways(self) -> dict[str, Variant]:
@@ -210,3 +234,13 @@ class Parameters(Params):
                     "Declare the weights, or correct `train.pretrained` or the variant's `start`.",
                 )
         return tuple(sorted(found))
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        adapting = [name for name, way in self.train.ways.items() if way.adapt != "none"]
+        if adapting and self.train.adaptation is None:
+            raise ValueError(
+                f"train.variants: {adapting[0]} adapts, but there is no target: name its vendors "
+                "in train.adaptation.vendors"
+            )
+        return self

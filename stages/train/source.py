@@ -75,7 +75,7 @@ def make_source(sample: Sample, task: Task, *, labeled: bool) -> Source:
 
 def blind(source: Source) -> Source:
     """The same image, without anything that anybody said about it."""
-    return replace(source, target=None, voxels=(), label=UNKNOWN)
+    return replace(source, target=None, voxels=(), channels=(), label=UNKNOWN)
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

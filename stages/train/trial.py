@@ -19,7 +19,7 @@ from stages.train.log import Log
 from stages.train.loop import Course, Epoch, Training
 from stages.train.params import Parameters
 from stages.train.rates import choose_trained, groups
-from stages.train.regime import beside, objective_of
+from stages.train.regime import beside, data_of, finished, objective_of
 from stages.train.scores import Outcome, detail, evaluate, score
 from stages.train.setting import Setting
 from stages.train.start import Taken, Weights, new_network, take
@@ -89,6 +89,7 @@ class _Run:
 
     def __init__(self, trial: Trial, data: Data, params: Parameters, start: Weights | None) -> None:
         way, train, shape = trial.variant, params.train, (1, 1, *params.volume.patch)
+        data = data_of(way, data)
         module, head = new_network(params.network, params.task, params.volume, trial.seed)
         taken = Taken((), (), ())
         if start is not None:
@@ -140,7 +141,7 @@ class _Run:
         logs = setting.logs if setting.leads else None
         patience, log = self.params.train.patience, Log(logs, self.trial.name)
         if not self.epochs and not best.weights:
-            best.look(self._made(), 0, self.data, self.params)
+            best.look(self._finished(self._made()), 0, self.data, self.params)
 
         def drawn(epoch: int) -> Iterator[Batch]:
             return self._drawn(epoch, setting.workers)
@@ -166,6 +167,12 @@ class _Run:
             **detail(best.outcomes, self.params.task),
             "weights_sha256": weights_sha256(self.plain),
         }
+        if self.data.aside:
+            aside = evaluate(self.plain, self.data.aside, self.params.task, self.params.volume)
+            self.facts["aside"] = {
+                "score": score(aside, self.params.task),
+                **detail(aside, self.params.task),
+            }
         return Trained(self.plain, rows, self.facts, best.outcomes)
 
     def _drawn(self, epoch: int, workers: int) -> Iterator[Batch]:
@@ -187,9 +194,14 @@ class _Run:
         """The network as it would be kept now."""
         return adapters.merge(self.training.result, self.plain)
 
+    def _finished(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The network with what its way does to it before it is looked at."""
+        return finished(self.trial.variant, module, self.data, self.params, self.trial.seed)
+
     def _row(self, epoch: Epoch, best: _Best) -> Json:
         train, made, value = self.params.train, self._made(), None
         if epoch.number % train.validate_every == 0 or epoch.number == self.epochs:
+            made = self._finished(made)  # at other epochs it would cost, and nobody looks
             value = best.look(made, epoch.number, self.data, self.params)
         return {
             "epoch": epoch.number,

@@ -8,9 +8,9 @@ variant of its own, `like` a preset or from nothing; a list says by its order wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.params import Name, Params
 
@@ -63,10 +63,16 @@ class Variant(Params):
     Fourier amplitudes, histogram matching."""
     privacy: Privacy | None = None
 
-    @property
-    def uses_unlabeled(self) -> bool:
-        """Whether its objective looks at unlabeled images."""
-        return self.unlabeled != "none"
+    @model_validator(mode="after")
+    def _one_look(self) -> Self:
+        if self.adapt != "none" and self.unlabeled != "none":
+            raise ValueError(f"{self.name}: adapts and has a teacher; make two variants of it")
+        if self.privacy is not None and (self.adapt != "none" or self.unlabeled != "none"):
+            raise ValueError(
+                f"{self.name}: `privacy` covers labeled series alone; it goes with neither `adapt` "
+                "nor `unlabeled`"
+            )
+        return self
 
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -350,7 +350,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv if not argument.startswith("--target=")]
     once, seeds = TARGETS[name]
     folders = [Path(argument) for argument in arguments[1:] if not argument.startswith("-")]
-    for folder in folders[:1]:
+    for folder in [one for one in folders[:1] if not one.is_file()]:
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds()):
             (folder / f"seed{number}").write_bytes(seed)

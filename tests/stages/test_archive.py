@@ -1,6 +1,7 @@
 """ZIP-1 … ZIP-3 of `stages/archive.py`."""
 
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
@@ -149,3 +150,44 @@ def test_entries_are_read_by_name_in_any_order(tmp_path: Path) -> None:
         with pytest.raises(Unreadable):
             archive.read("c")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.rule("ZIP-2")
+@pytest.mark.parametrize("count", [49, 50, 51, 60])
+@pytest.mark.parametrize("kind", ["plain", "comment", "prefix", "lies", "zip64", "mark within"])
+def test_entries_are_counted_before_the_library_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, kind: str
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(count):
+            archive.writestr(f"{number}", b"")
+        archive.comment = b"PK" * 99 if kind == "comment" else b""
+    path.write_bytes(_changed(path.read_bytes(), kind))
+    opened = []
+    real = zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *args: opened.append(args) or real(*args))
+    if count > 50:
+        with pytest.raises(Unreadable, match="more entries"):
+            ZipReader(path, limit_bytes=1, limit_entries=50)
+        assert not opened
+    else:
+        with ZipReader(path, limit_bytes=1, limit_entries=50) as reader:
+            assert len(reader.names) == count
+
+
+def _changed(data: bytes, kind: str) -> bytes:
+    """An archive whose end is of a kind; read alike by `zipfile`."""
+    end = data[-22:]
+    if kind == "prefix":
+        return b"MZ" * 500 + data
+    if kind == "lies":
+        return data[:-22] + end[:8] + struct.pack("<HH", 1, 1) + end[12:]
+    if kind == "mark within":  # the offset is not needed to find the directory
+        return data[:-22] + end[:4] + b"PK\5\6" + end[8:]
+    if kind == "zip64":
+        size, offset = struct.unpack("<LL", end[12:20])
+        record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, offset)
+        locator = struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
+        return data[:-22] + record + locator + end[:12] + b"\xff" * 8 + end[20:]
+    return data

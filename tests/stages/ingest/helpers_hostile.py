@@ -6,6 +6,7 @@ becomes of it is the business of `test_ingest_hostile.py`.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import random
@@ -19,10 +20,21 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pydicom.encaps
 from helpers_ingest import ROOT, change, ct, encoded
 from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+SPINNING = base64.b64decode(
+    b"/9j/9wALEAAQABABAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAF/0A0A0Af9/+/7/Z/v/L/PuP7/2/r/S"
+    b"AAEQEBEAkAP/P+f6/w/t/T+X8P3fs/UgIAAEJPzfk/F+D733PtfY+t9T6X0PnfMQCAACA3yPjfE+F8D33vPd"
+    b"e49t7T2XsPXIAAAD9HqvUem9J6L0HnvOea8x5bynkvIf+AAHyvGeK8R4bwngvAd+753rvHdu6dy/4AAPWdu7"
+    b"Z2rtHZuydi7B17rnWusdW6p/oAAeO6h07pnSukdG6J0LoHPuec65xzb/AAAVwgBAEAQCAQCAQEBAQEBAQEAA"
+    b"AAiBzLmHLuWcq5RybknIuQce45xrjH9gAB1LinEuIcO4ZwrhHBuDcG4Nwbg3Bv6AADoXBuDcG4Nwbg3BuDcG"
+    b"4Nwbg3BuDfyAAHQuDcG4NwbgDQAgAAAAAAA3BuDcG/gAAOhcG4Nwbg3BuDcG4Nwbg3BuDcG4N+4AAdC4Nwbg"
+    b"3BuDcG4Nwbg3BuDcG4Nwb9gAA6FYNwbg3BuDcG4Nwbg3BuDcG4Nwb9QA2QA="
+)
+"""A JPEG-LS of 16 by 16 that a decoder spins on for seconds (found by the fuzzer)."""
 UNDEFINED = 0xFFFFFFFF
 PIXELS = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 32)
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
@@ -193,6 +205,8 @@ def _bombs() -> Iterator[Hostile]:
             f"JPEG-LS of {side} square",
             capsule("1.2.840.10008.1.2.4.80", b"\xff\xd8\xff\xf7" + size),
         )
+    whole = change(ct(), Rows=16, Columns=16, PixelData=bytes(512))
+    yield _file("JPEG-LS that spins", spinning(whole))
     rows = 8192
     runs = b"\x81\0" * (rows * rows // 128)
     stream = struct.pack("<16I", 2, 64, 64 + len(runs), *([0] * 13)) + runs * 2
@@ -482,6 +496,17 @@ def capsule(uid: str, stream: bytes, dataset: Dataset | None = None) -> bytes:
     )
     head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED)
     return data[:at] + head + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def spinning(whole: Dataset) -> bytes:
+    """A file whose frame takes seconds."""
+    whole = pydicom.dcmread(BytesIO(encoded(change(whole, SeriesInstanceUID=f"{ROOT}.66"))))
+    whole.PixelData = pydicom.encaps.encapsulate([SPINNING])
+    whole["PixelData"].is_undefined_length = True
+    whole.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.80"
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, whole)
+    return buffer.getvalue()
 
 
 def crowded() -> bytes:

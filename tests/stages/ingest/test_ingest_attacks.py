@@ -45,11 +45,15 @@ JPEG_2000, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
 def passed(data: bytes) -> bytes:
     """What comes out of one file."""
     with quiet(), Converter(RULES, Limits()) as converter:
-        header = Identifier(Limits()).identify(data)
-        new = [keys.replace_uid(RULES.uid_key, uid) for uid in (header.series, header.sop)]
-        kind = classes()[header.sop_class].kind
-        item = Item(kind, new[0], new[1], "0" * 64, Handle("", None))
-        return b"".join(converter.convert(item, data).pieces)
+        return taken(converter, data)
+
+
+def taken(converter: Converter, data: bytes) -> bytes:
+    header = Identifier(Limits()).identify(data)
+    new = [keys.replace_uid(RULES.uid_key, uid) for uid in (header.series, header.sop)]
+    kind = classes()[header.sop_class].kind
+    item = Item(kind, new[0], new[1], "0" * 64, Handle("", None))
+    return b"".join(converter.convert(item, data).pieces)
 
 
 def written(dataset: Dataset) -> bytes:
@@ -156,6 +160,18 @@ def test_a_name_spelled_in_numbers_goes(keyword: str, vr: str, form: str, text: 
     data = written(dataset)
     assert text in data
     assert text not in passed(data)
+
+
+@pytest.mark.rule("SPE-2")
+@pytest.mark.rule("PLN-1")
+def test_a_name_spelled_in_a_number_goes_where_the_instance_is_like_an_earlier_one() -> None:
+    with quiet(), Converter(RULES, Limits()) as converter:
+        outs = [
+            taken(converter, written(ct(index, AcquisitionDuration=number)))
+            for index, number in enumerate((1.5, 2.5, *struct.unpack("<d", b"Leonore\0"), 3.5))
+        ]
+    assert b"Leonore" not in outs[2]
+    assert struct.pack("<d", 3.5) in outs[3]
 
 
 @pytest.mark.parametrize("number", [NEEDLE, ["1", NEEDLE], "4711-0815"])

@@ -20,6 +20,7 @@ from stages.ingest.instance import IMAGE, Converter, Item
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.rules import Rules
+from stages.ingest.sandbox_child import seconds_for
 from stages.ingest.sources import Handle
 
 RULES = Rules(
@@ -153,3 +154,14 @@ def test_each_is_ingested_right_or_quarantined_with_a_reason(tmp_path: Path) -> 
         for needle in (b"Leonore", b"KH-4711", ROOT.encode()):
             assert needle not in became, one.name
     assert passed > 30
+
+
+@pytest.mark.rule("BOX-1")
+def test_what_decodes_to_little_gets_little_time(tmp_path: Path) -> None:
+    shape = {"samples_per_pixel": 1, "number_of_frames": 1}
+    assert seconds_for({**shape, "rows": 16, "columns": 16}) == 2
+    assert seconds_for({**shape, "rows": 4096, "columns": 4096}) == 6
+    assert seconds_for({**shape, "rows": 8192, "columns": 8192, "number_of_frames": 9}) == 10
+    spins = next(one for one in CORPUS if one.name == "JPEG-LS that spins")
+    spins.write(tmp_path / "x")
+    assert alone((tmp_path / "x").read_bytes()) is Reason.DECODE

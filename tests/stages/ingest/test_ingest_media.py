@@ -61,7 +61,11 @@ def test_a_tar_archive_gives_the_same_as_the_folder(tmp_path: Path, form: int) -
 
 @pytest.mark.rule("TAR-1")
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     names=st.lists(st.from_regex(r"[a-zäß]{1,90}(/[a-z]{1,90}){0,2}", fullmatch=True), max_size=5),
     data=st.binary(max_size=1200),
@@ -183,3 +187,14 @@ def test_a_directory_that_cannot_be_read_is_wrong_use(tmp_path: Path, raw: bytes
     (tmp_path / "DICOMDIR").write_bytes(raw)
     with pytest.raises(WrongUse, match="read"):
         list(walk([tmp_path / "DICOMDIR"], LIMITS))
+
+
+@pytest.mark.rule("DDR-1")
+@pytest.mark.parametrize("vr", [b"PN", b"LO", b"US", b"UI"])
+def test_a_directory_whose_records_are_no_sequence_is_wrong_use(tmp_path: Path, vr: bytes) -> None:
+    path = medium(tmp_path / "medium", ["IMG", "I0"], datasets=[ct()])
+    whole = path.read_bytes()
+    at = whole.index(b"\x04\x00\x20\x12SQ")
+    path.write_bytes(whole[: at + 4] + vr + b"\x08\x00Leonore ")
+    with pytest.raises(WrongUse, match="read"):
+        list(walk([path], LIMITS))

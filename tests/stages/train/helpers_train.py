@@ -69,6 +69,11 @@ def tiny_data(labeled: int = 4, unlabeled: int = 3, validation: int = 2) -> Data
     )
 
 
+def tiny_samples(count: int, *, first: int = 0) -> list[Sample]:
+    """So many of those boxes."""
+    return [_sample(first + number) for number in range(count)]
+
+
 def _sample(seed: int) -> Sample:
     hu, labels = anatomy(seed)
     volume = parameters().volume

@@ -23,7 +23,7 @@ from stages.train.privacy import noise, steps_of
 from stages.train.setting import Setting
 from stages.train.start import new_network
 from stages.train.trial import Trial, run_trial
-from stages.train.ways import PRESETS, Privacy, Variant
+from stages.train.ways import PRESETS, Privacy
 
 PARAMS = parameters()
 
@@ -220,8 +220,3 @@ def test_a_network_that_looks_across_a_batch_cannot_be_private(data: Data) -> No
     params = PARAMS.model_copy(update={"network": network})
     with pytest.raises(WrongUse, match="across the cases"):
         run_trial(_trial("private", trains="all"), data, params, start=None)
-
-
-def test_variants_of_one_word_say_what_they_look_at() -> None:
-    assert Variant(name="x", unlabeled="mean teacher").uses_unlabeled
-    assert not Variant(name="x").uses_unlabeled

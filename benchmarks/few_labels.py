@@ -192,7 +192,7 @@ def _samples(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _parted(subjects: Iterable[str], seed: int) -> tuple[list[str], list[str], list[str]]:
+def parted(subjects: Iterable[str], seed: int) -> tuple[list[str], list[str], list[str]]:
     """Test subjects; those without labels; and all others, of whom the first are labeled."""
     order = np.random.default_rng(SPLIT).permutation(sorted(subjects)).tolist()
     others = np.random.default_rng([SPLIT, seed]).permutation(order[TEST:]).tolist()
@@ -211,7 +211,7 @@ def _pretrain(job: tuple[str, int], folder: Path, budget: Budget, cache: Path) -
 
     params = budget.params(seed, Variant(name="x", start=method))
     samples = _samples(folder)
-    _, unlabeled, _ = _parted(samples, seed)
+    _, unlabeled, _ = parted(samples, seed)
     start = time.process_time()
     with pinned(params.numerics):
         sources = [make_source(samples[name], params.task, labeled=False) for name in unlabeled]
@@ -241,7 +241,7 @@ def _trial(job: tuple[str, int, int], folder: Path, budget: Budget, cache: Path)
     way = WAYS[name]
     params = budget.params(seed, way)
     samples = _samples(folder)
-    test, unlabeled, labeled = _parted(samples, seed)
+    test, unlabeled, labeled = parted(samples, seed)
     data = Data(
         [make_source(samples[subject], params.task, labeled=True) for subject in labeled[:labels]],
         [make_source(samples[subject], params.task, labeled=False) for subject in unlabeled],

@@ -140,7 +140,9 @@ def test_a_rare_class_weighs_more_and_the_mean_weight_is_one() -> None:
     assert float(weights.mean()) == pytest.approx(1, abs=1e-4)
     assert float(weights[2] / weights[1]) == pytest.approx(10**0.25, rel=1e-3)
     assert weights[0] < weights[1] < weights[2]
-    cases = [Source(target, 0.0, None, (1.0, 1.0, 1.0), (), label) for label in (0, 0, 0, 0, 1, -1)]
+    cases = [
+        Source(target, 0.0, None, (1.0, 1.0, 1.0), (), label=label) for label in (0, 0, 0, 0, 1, -1)
+    ]
     weights = class_weights(cases, 2)
     assert float(weights[1] / weights[0]) == pytest.approx(2, rel=1e-3)
 

@@ -19,7 +19,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
@@ -222,19 +222,25 @@ def _files(sources: Sequence[Path], limits: Limits) -> Iterator[tuple[Path, Role
             else:
                 yield source, Role.IMAGE if is_image(source) else None
             continue
-        for folder, names, files in os.walk(source, followlinks=False):
-            names.sort()
-            known = roles(Path(folder), files)
-            for name in sorted(files):
-                path = Path(folder, name)
-                if _is_plain(path):
-                    yield path, known.get(name)
+        for folder, names in _folders(source):
+            known = roles(Path(folder), names)
+            yield from ((Path(folder, name), known.get(name)) for name in names)
 
 
-def _is_plain(path: Path) -> bool:
-    with suppress(OSError):  # it vanished since the folder was listed
-        return stat.S_ISREG(path.lstat().st_mode)
-    return False
+def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below one, and the names of its plain files, sorted; no link is followed."""
+    left = [str(top)]
+    while left:
+        folder = left.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:  # it vanished, or may not be read
+            continue
+        # What kind an entry is stands in the folder: no file is asked.
+        below = [entry.path for entry in listed if entry.is_dir(follow_symlinks=False)]
+        left += reversed(below)
+        yield folder, [e.name for e in listed if e.is_file(follow_symlinks=False)]
 
 
 def digest(*pieces: Buffer) -> Digest:

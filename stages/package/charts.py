@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,39 +66,6 @@ def png(canvas: Canvas) -> bytes:
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def learning_curves(histories: Mapping[str, Rows]) -> bytes:
-    """Loss and validation Dice over epochs, a line a variant; pre-training has its own panel.
-
-    Args:
-        histories: variant → its epochs; one that was never validated is a pre-training.
-    """
-    variants = {name: rows for name, rows in histories.items() if _points(rows, "score")}
-    others = {name: rows for name, rows in histories.items() if name not in variants}
-    panels = [
-        ("Pre-training loss", "loss", others),
-        ("Training loss", "loss", variants),
-        ("Validation score", "score", variants),
-    ]
-    panels = [panel for panel in panels if panel[2]]
-    with style():
-        canvas = Canvas(figsize=(9, 3.2), layout="constrained")
-        for axes, (title, column, shown) in zip(
-            canvas.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
-        ):
-            for name, rows in shown.items():
-                x, y = zip(*_points(rows, column), strict=True)
-                mark = _mark(list(variants).index(name) if name in variants else -1)
-                axes.plot(x, y, label=name, markevery=max(1, len(x) // 10), **mark)
-            last = max(row["epoch"] for rows in shown.values() for row in rows)
-            axes.set(title=title, xlabel="Epoch", xlim=(0, last * 1.03))
-            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-            if column == "score":
-                axes.set_ylim(0, 1.02)
-                handles, labels = axes.get_legend_handles_labels()
-                canvas.legend(handles, labels, loc="outside lower center", ncols=4)
-        return svg(canvas)
 
 
 def results(metrics: Rows, scores: Rows) -> bytes:
@@ -166,10 +132,6 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _points(rows: Rows, column: str) -> list[tuple[int, float]]:
-    return [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
-
-
 def _whiskers(
     axes: Axes, groups: Sequence[str], own: Mapping[str, Any], dots: Rows, color: str
 ) -> None:
@@ -182,15 +144,6 @@ def _whiskers(
         if row["ci_low"] is not None and row["ci_high"] is not None:
             axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=INK, lw=1.6)
         axes.plot([row["dice_mean"]], [place], "D", color=INK, ms=5)
-
-
-def _mark(index: int) -> dict[str, Any]:
-    return {
-        "color": COLORS[index % len(COLORS)],
-        "marker": "osD^vPX"[index % 7],
-        "markersize": 4,
-        "linewidth": 1.6,
-    }
 
 
 _STYLE: dict[str, Any] = {

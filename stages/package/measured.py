@@ -21,6 +21,15 @@ class Facts:
     """Every resolved section of the parameters."""
 
 
+_TOLD = {
+    ("assess", "looks"),
+    ("train", "seconds"),
+    ("train", "cpu_seconds"),
+    ("train", "peak_memory_mib"),
+}
+"""What the report says elsewhere."""
+
+
 def looks(facts: Facts) -> int | None:
     """How many candidates were held against the locked test split; None if nobody counted."""
     count = facts.measured.get("assess", {}).get("looks")
@@ -51,13 +60,24 @@ def latencies(facts: Facts) -> dict[str, float]:
     return dict(sorted(medians.items(), key=lambda item: (item[1], item[0])))
 
 
+def costs(facts: Facts) -> list[Json]:
+    """What each part of the comparison took: seconds, and seconds of processors."""
+    found = facts.measured.get("train", {})
+    seconds, processors = found.get("seconds", {}), found.get("cpu_seconds", {})
+    return [
+        {"part": part, "seconds": value, "cpu_seconds": processors.get(part)}
+        for part, value in seconds.items()
+    ]
+
+
 def timings(facts: Facts) -> list[Json]:
     """Every other figure that a stage measured."""
     return [
         {"stage": stage, "what": what, "value": value}
         for stage, found in facts.measured.items()
-        for what, value in _leaves(found)
-        if what != "looks"
+        for name, figures in found.items()
+        if (stage, name) not in _TOLD
+        for what, value in _leaves(figures, name)
     ]
 
 

@@ -14,7 +14,8 @@ from stages.package.document import Document, Figure, Section, Tile, show, table
 from stages.package.measured import Facts, interval_name, looks, timings
 from stages.package.params import Parameters
 from stages.package.report_cohort import agreement, cohort
-from stages.package.report_model import interval, targets, test, variants
+from stages.package.report_model import interval, targets, test
+from stages.package.report_training import variants
 from stages.package.results import Results
 from stages.pretrained_soup import SOUP_HEADS, soup_row
 
@@ -52,7 +53,7 @@ def compose(
         sections=(
             cohort(results),
             agreement(results),
-            variants(results),
+            variants(results, facts),
             *_tested(results, facts, pictures),
             targets(results, facts),
             _gates(facts),

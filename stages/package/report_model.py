@@ -1,4 +1,4 @@
-"""The report on the model: how it was chosen, how well it does, how equal its targets are."""
+"""The report on the model: how well it does, and how equal its targets are."""
 
 from __future__ import annotations
 
@@ -9,26 +9,6 @@ from stages.package import charts
 from stages.package.document import SVG, Figure, Section, table
 from stages.package.measured import Facts, interval_name, latencies, looks_text
 from stages.package.results import Results
-
-
-def variants(results: Results) -> Section:
-    names = list(results.comparison[0]) if results.comparison else []
-    heads = {name: _heading(name) for name in names}
-    curves = Figure(
-        SVG,
-        charts.learning_curves(results.histories),
-        "Training loss and validation score of every variant over its epochs.",
-        "Learning curves: loss of training, score on the validation split.",
-    )
-    return Section(
-        "variants",
-        "Variants of transfer learning",
-        ("The variant is chosen on the validation split, before the test split is looked at.",),
-        tables=(
-            table("Comparison on the validation split", results.comparison, heads, mark="selected"),
-        ),
-        figures=(curves,),
-    )
 
 
 def test(results: Results, facts: Facts) -> Section:
@@ -104,9 +84,3 @@ def _conditions(facts: Facts) -> str:
         return ""
     sides = " × ".join(str(side) for side in found["patch"])
     return f" of {sides} voxels, threads: {found['threads']}"
-
-
-def _heading(column: str) -> str:
-    if column.startswith("dice_"):
-        return f"Dice, {column.removeprefix('dice_')}"
-    return column.replace("_", " ").capitalize().replace("dice", "Dice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from helpers_project import git
+from helpers_project import git, make
 
 from stages.phantom.cohort import generate
 from stages.runner import CHAIN
@@ -99,3 +99,14 @@ def test_git_sees_no_change_after_a_run_but_the_pin(project):
     git(project.folder, "commit", "--quiet", "-m", "Pin")
     project.run("--until", "dataset")
     assert git(project.folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.rule("ING-6")
+def test_how_many_processes_take_studies_in_changes_no_byte(tmp_path, cohort):
+    found = []
+    for workers in ("1", "3"):
+        project = make(tmp_path / workers, cohort)
+        project.run("--until", "dataset", KETTE_WORKERS=workers)
+        found.append(_digests(project))
+    assert len(found[0]) > 20
+    assert found[0] == found[1]

@@ -2,6 +2,7 @@
 
 import subprocess
 import zipfile
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from helpers_ingest import Result, ingest, new_vault, parameters
 
 from stages.ingest.params import Parameters
 from stages.params import Code, Structure, Task
+from stages.phantom.cohort import generate
 from stages.segmentation import read_labels
 from stages.series import read_series
 
+Sources = Callable[[Path, Path], tuple[Path, Parameters]]
 ARCHIVE = Path("hippocampus") / "hippocampus_303.zip"
 TASK = Task(
     modality="MR",
@@ -118,18 +121,65 @@ def errors(path: Path) -> set[str]:
     return {line for line in done.stderr.splitlines() if line.startswith("Error")}
 
 
+def _phantoms(folder: Path, _shared: Path) -> tuple[Path, Parameters]:
+    generate(folder / "phantoms", subjects=2, unlabeled=0, defects=False)
+    base = parameters()
+    ingest = base.ingest.model_copy(update={"pseudonym_key": "demo"})
+    return folder / "phantoms", base.model_copy(update={"ingest": ingest})
+
+
+def _hippocampus(_folder: Path, shared: Path) -> tuple[Path, Parameters]:
+    base = parameters(readers={"Reader^A": "reader-a", "Reader^B": "reader-b"})
+    return source(shared), Parameters(project=base.project, task=TASK, ingest=base.ingest)
+
+
+def _brain(_folder: Path, shared: Path) -> tuple[Path, Parameters]:
+    path = shared / "brain-mr-study3.zip"
+    if not path.is_file():
+        pytest.skip("the shared brain MR (../shared/data/brain-mr-study3.zip) is not here")
+    base = parameters()
+    return path, Parameters(project=base.project, task=TASK, ingest=base.ingest)
+
+
+def _ultrasound(folder: Path, shared: Path) -> tuple[Path, Parameters]:
+    path = shared / "busi" / "busi.zip"
+    if not path.is_file():
+        pytest.skip("the shared ultrasound (../shared/data/busi) is not here")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in sorted(archive.namelist()) if name.endswith(".dcm")]
+        (folder / "us").mkdir()
+        for name in names[:: len(names) // 12]:
+            (folder / "us" / Path(name).name).write_bytes(archive.read(name))
+    return folder / "us", parameters()
+
+
+def _instances(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix == ".zip":
+                yield from _instances(file)
+            elif file.is_file():
+                yield file.read_bytes()
+        return
+    with zipfile.ZipFile(path) as archive:
+        yield from (archive.read(name) for name in archive.namelist())
+
+
 @pytest.mark.peer("dciodvfy")
 @pytest.mark.rule("ING-9")
+@pytest.mark.parametrize("sources", [_phantoms, _hippocampus, _brain, _ultrasound])
 def test_dciodvfy_finds_no_error_that_the_input_did_not_have(
-    tmp_path: Path, shared_data: Path
+    tmp_path: Path, shared_data: Path, sources: Sources
 ) -> None:
-    result, originals = shared(tmp_path, shared_data)
-    before: set[str] = set()
-    for dataset in originals:
-        pydicom.dcmwrite(tmp_path / "one.dcm", dataset)
-        before |= errors(tmp_path / "one.dcm")
-    after: set[str] = set()
-    for data in result.members.values():
-        (tmp_path / "one.dcm").write_bytes(data)
-        after |= errors(tmp_path / "one.dcm")
-    assert after <= before
+    path, params = sources(tmp_path, shared_data)
+    result = ingest(
+        tmp_path / "out", path, vault_folder=new_vault(tmp_path / "vault"), params=params
+    )
+    assert result.members
+    found: list[set[str]] = []
+    for instances in (_instances(path), result.members.values()):
+        found.append(set())
+        for data in instances:
+            (tmp_path / "one.dcm").write_bytes(data)
+            found[-1] |= errors(tmp_path / "one.dcm")
+    assert found[1] <= found[0]

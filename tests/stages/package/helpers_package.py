@@ -17,6 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from stages.archive import write_zip
 from stages.artifact import Manifest
 from stages.package.params import Parameters
+from stages.package.results import Results
 from stages.package.stage import STAGE
 from stages.segmentation import write_labels
 from stages.series import read_series
@@ -94,7 +95,11 @@ def parameters(**package: Any) -> Parameters:
 
 MEASURED: dict[str, Any] = {
     "ingest": {},
-    "train": {"seconds": {"scratch": 12.5, "finetuned": 11.25}},
+    "train": {
+        "seconds": {"reading": 0.5, "scratch": 12.5, "finetuned": 11.25},
+        "cpu_seconds": {"reading": 0.25, "scratch": 24.5, "finetuned": 22.0},
+        "peak_memory_mib": 1234,
+    },
     "assess": {"looks": 2},
     "optimize": {
         "latency_s": {
@@ -111,14 +116,53 @@ GATES = {
         checks=(
             Check(
                 rule="TRN-6",
-                figure="mean validation Dice 0.900",
-                limit="at least 0.5 (train.min_dice)",
+                figure="validation score 0.900 of finetuned",
+                limit="at least 0.5 (train.min_score)",
                 verdict=Verdict.PASSED,
+            ),
+            Check(
+                rule="TRN-7",
+                figure="pre-training changes the best validation score by +0.005 "
+                "(90% interval -0.010 to +0.020): no benefit",
+                limit="more than 0.01 (train.margin)",
+                verdict=Verdict.FINDINGS,
+                remedy="Argue for the choice without it, or drop the ways that start from it.",
             ),
         )
     ),
 }
-RESOLVED: dict[str, Any] = {"assess": {"confidence": 0.9}, "package": {"version": "1.2.3"}}
+RESOLVED: dict[str, Any] = {
+    "assess": {"confidence": 0.9},
+    "package": {"version": "1.2.3"},
+    "train": {
+        "variants": [{"name": name} for name in ("scratch", "frozen", "finetuned")],
+        "epochs": 4,
+        "margin": 0.01,
+        "comparison": {
+            "seeds": 3,
+            "screening_epochs": [2],
+            "screening_keep": 0.5,
+            "rule": "mean",
+            "confidence": 0.9,
+            "resamples": 2000,
+        },
+    },
+}
+
+EMPTY = Results(
+    series=[],
+    splits=[],
+    quarantine=[],
+    agreement=[],
+    queue=[],
+    candidate={},
+    comparison=[],
+    histories={},
+    metrics=[],
+    scores=[],
+    equivalence=[],
+)
+"""Tables of nothing."""
 
 
 def write_trees(root: Path) -> dict[str, Path]:
@@ -318,34 +362,73 @@ def _train(trees: dict[str, Path], params: Parameters) -> None:
     candidate = {"schema_version": 1, "variant": "finetuned", "channels_out": 3}
     candidate |= {"weights_sha256": "ab" * 32}
     (trees["train"] / "candidate.json").write_text(json.dumps(candidate))
-    rows = [
-        {
-            "variant": variant,
-            "score": dice,
-            "dice_lesion": dice - 0.05,
-            "trained_parameters": 12345,
-            "epochs": 4,
-            "selected": variant == "finetuned",
-        }
-        for variant, dice in (("scratch", 0.81), ("frozen", 0.77), ("finetuned", 0.9))
-    ]
-    _table(trees["train"] / "comparison.parquet", rows)
-    for variant, low in (("scratch", 0.5), ("frozen", 0.45), ("finetuned", 0.7)):
+    variants = trees["train/variants"]
+    _table(trees["train"] / "comparison.parquet", [compared(*row) for row in COMPARED])
+    _table(
+        trees["train"] / "curves.parquet",
+        [
+            {"variant": name, "labels": n, "seeds": 3, "score": score - 1 / n}
+            | {"lowest": score - 2 / n, "highest": score}
+            for name, score in COMPARED
+            for n in (5, 20)
+        ],
+    )
+    _table(
+        variants / "trials.parquet",
+        [trial(name, "screening", f"screening/1/{name}") for name in (*dict(COMPARED), "lora")]
+        + [trial(name, "final", name) for name in dict(COMPARED)],
+    )
+    for name, score in COMPARED:
         _table(
-            trees["train/variants"] / variant / "history.parquet",
+            variants / name / "history.parquet",
             [
                 {
                     "epoch": epoch,
-                    "loss": 1.0 / (epoch + low),
-                    "score": low + 0.05 * epoch if epoch % 2 == 0 else None,
+                    "loss": 1.0 / (epoch + score),
+                    "score": score - 0.1 / epoch if epoch % 2 == 0 else None,
                 }
                 for epoch in range(1, 5)
             ],
         )
+        pretrained = name != "scratch"
+        result = {
+            "start": "masked" if pretrained else "random",
+            "new_tensors": ["head.bias", "head.weight"] if pretrained else [],
+            "unused_tensors": [],
+        }
+        (variants / name / "result.json").write_text(json.dumps(result))
     _table(
-        trees["train/variants"] / "pretraining" / "history.parquet",
+        variants / "pretraining" / "masked" / "history.parquet",
         [{"epoch": epoch, "loss": 0.3 / epoch} for epoch in range(1, 4)],
     )
+
+
+COMPARED = (("scratch", 0.81), ("frozen", 0.77), ("finetuned", 0.9))
+
+
+def compared(variant: str, score: float, best: float = 0.9) -> dict[str, Any]:
+    """A row of `comparison.parquet`; the best one is selected."""
+    return {
+        "variant": variant,
+        "score": score,
+        "score_low": score - 0.05,
+        "score_high": score + 0.05,
+        "difference": score - best,
+        "difference_low": score - best - 0.02 * (score != best),
+        "difference_high": score - best + 0.02 * (score != best),
+        "p": 1.0 if score == best else 0.02,
+        "dice_lesion": score - 0.05,
+        "trained_parameters": 12345,
+        "parameters": 54321,
+        "epochs": 4,
+        "selected_epoch": 4,
+        "selected": score == best,
+    }
+
+
+def trial(variant: str, part: str, name: str) -> dict[str, Any]:
+    """A row of `trials.parquet`."""
+    return {"trial": name, "part": part, "variant": variant, "epochs": 2, "score": 0.5}
 
 
 def _assess(trees: dict[str, Path]) -> None:

@@ -241,12 +241,30 @@ def test_the_report_has_what_a_reviewer_asks_for(
     assert [word for word in words if word not in text] == []
 
 
+@pytest.mark.rule("RPT-1")
+@pytest.mark.rule("RPT-2")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Declared before training: ",
+        "Chosen: finetuned; its score of 0.900 is the best",
+        "Pre-training brings no benefit: ",
+        "<caption>Screening</caption>",
+        "<caption>Where variants start</caption>",
+        "<caption>Cost of the comparison, as measured</caption>",
+        "Learning curves: ",
+    ],
+)
+def test_the_training_is_told_as_its_tree_has_it(report: str, text: str) -> None:
+    assert text in report
+
+
 @pytest.mark.rule("PKG-7")
 def test_every_picture_says_what_it_shows(report: str) -> None:
     page = _Page()
     page.feed(report)
     texts = [attributes.get("alt") for tag, attributes in page.tags if tag == "img"]
-    assert len(texts) == 6
+    assert len(texts) == 7
     assert all(texts)
 
 

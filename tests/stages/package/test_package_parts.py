@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -11,22 +12,24 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from helpers_package import HOSTILE, MEASURED, RESOLVED, parameters
+from helpers_package import EMPTY, HOSTILE, MEASURED, RESOLVED, parameters
 from helpers_pretrained import source_of
 
-from stages.package import charts, measured, report, sbom
+from stages.package import charts, charts_training, measured, report, sbom
 from stages.package.document import SVG, Document, Figure, Section, Tile, render, show, table
 from stages.package.leaks import leaks
 from stages.package.overlays import spread
-from stages.package.results import Results
 from stages.pretrained_params import Weights
 
 EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 MODELS = {"models/model.safetensors": "a" * 64, "models/model.onnx": "b" * 64}
 HISTORIES: dict[str, Any] = {
-    "frozen": [{"epoch": e, "loss": 1 / e, "validation_dice": 0.1 * e} for e in range(1, 6)],
-    HOSTILE: [{"epoch": e, "loss": 2 / e, "validation_dice": None} for e in range(1, 6)],
+    HOSTILE: [{"epoch": e, "loss": 1 / e, "score": None if e % 2 else 0.1 * e} for e in range(1, 6)]
 }
+CURVES: list[dict[str, Any]] = [
+    {"variant": HOSTILE, "labels": n, "score": 0.5, "lowest": 0.4, "highest": 0.5} for n in (5, 9)
+]
+HIDDEN: dict[str, Any] = {"masked": [{"epoch": e, "loss": 2 / e} for e in range(1, 6)]}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,8 @@ def test_charts_depend_on_their_rows_alone() -> None:
 
     def drawn() -> list[bytes]:
         return [
-            charts.learning_curves(HISTORIES),
+            charts_training.over_epochs(HISTORIES, HIDDEN),
+            charts_training.over_labels(CURVES),
             charts.agreement(rows),
             charts.results(metrics, scores),
             charts.latency({"pytorch": 0.25, HOSTILE: 0.125}),
@@ -174,7 +178,8 @@ def test_any_vendors_name_leaves_room_for_the_chart(vendor: str) -> None:
 
 
 def test_a_chart_of_nothing_is_drawn() -> None:
-    assert charts.learning_curves({})
+    assert charts_training.over_epochs({}, {})
+    assert charts_training.over_labels([])
     assert charts.latency({})
 
 
@@ -272,16 +277,15 @@ def test_what_was_measured_is_read() -> None:
     assert measured.interval_name(facts) == "90 % CI"
     assert list(measured.latencies(facts)) == ["openvino-cpu", "onnxruntime-cpu", "pytorch"]
     shown = measured.timings(facts)
-    assert {"stage": "train", "what": "seconds scratch", "value": "12.5"} in shown
-    assert {row["what"].partition(" ")[0] for row in shown} == {
-        "seconds", "latency_s", "patch", "threads",
-    }  # fmt: skip
+    assert {row["what"].partition(" ")[0] for row in shown} == {"latency_s", "patch", "threads"}
+    assert {"part": "scratch", "seconds": 12.5, "cpu_seconds": 24.5} in measured.costs(facts)
+    assert measured.costs(measured.Facts()) == []
 
 
 @pytest.mark.rule("SBM-4")
 def test_the_report_shows_pretrained_weights_as_soup() -> None:
     facts = measured.Facts(measured={}, checks=[], parameters={})
-    results = Results(*[[]] * 5, {"weights_sha256": "a" * 64}, [], {}, *[[]] * 3)
+    results = replace(EMPTY, candidate={"weights_sha256": "a" * 64})
     plain = parameters()
     sources = {"net": source_of(b"weights", requirements=("One.", "Two."))}
     shown = {}

@@ -157,7 +157,7 @@ def _all(
 
 def read(images: Path, folder: Path, budget: Budget) -> None:
     """All subjects' prepared volumes and reader A's labels, once."""
-    if (folder / "subjects.npz").exists():
+    if _store(folder).exists():
         return
     from stages.cohort import Case, load_case
 
@@ -173,7 +173,12 @@ def read(images: Path, folder: Path, budget: Budget) -> None:
         arrays[f"{archive.stem}/labels"] = sample.labels
         arrays[f"{archive.stem}/spacing"] = np.array(sample.prepared.spacing_mm)
     np.savez(folder / "part.npz", **arrays)
-    (folder / "part.npz").rename(folder / "subjects.npz")
+    (folder / "part.npz").rename(_store(folder))
+
+
+def _store(folder: Path) -> Path:
+    """Of the prepared volumes: another preparation, another file."""
+    return folder / f"subjects-{'-'.join(f'{side:g}' for side in SPACING)}.npz"
 
 
 def _samples(folder: Path) -> dict[str, Any]:
@@ -181,7 +186,7 @@ def _samples(folder: Path) -> dict[str, Any]:
     from stages.volume import Prepared
 
     found = {}
-    with np.load(folder / "subjects.npz") as arrays:
+    with np.load(_store(folder)) as arrays:
         for subject in sorted({name.partition("/")[0] for name in arrays}):
             image, labels, spacing = (
                 arrays[f"{subject}/{part}"] for part in ("image", "labels", "spacing")

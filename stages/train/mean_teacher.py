@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.network import parted
 from stages.train.batches import Batch
@@ -46,14 +49,12 @@ class MeanTeacher(Objective):
     def forward(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         assert batch.unlabeled is not None  # noqa: S101 - `trial` draws them for this way
         weak, strong = batch.unlabeled[:, :1], batch.unlabeled[:, 1:]
-        both = torch.cat([batch.images, strong])
-        answer = module(both.contiguous(memory_format=torch.channels_last_3d))
+        loss: torch.Tensor = self.supervised(module, batch)
         with torch.no_grad():
             taught = self.teacher(weak.contiguous(memory_format=torch.channels_last_3d))
-        count = len(batch.images)
-        loss = self.supervised.of(_cases(answer, slice(None, count)), batch)
-        wanted = disagreement(_cases(answer, slice(count, None)), taught, self.options.confidence)
-        return loss + self.weight * wanted
+        with _running_statistics_kept(module):
+            answer = module(strong.contiguous(memory_format=torch.channels_last_3d))
+        return loss + self.weight * disagreement(answer, taught, self.options.confidence)
 
     def after_step(self, module: torch.nn.Module, done: float) -> None:
         """Move the teacher; early on it follows faster, so that it forgets the random start."""
@@ -115,8 +116,18 @@ def _overlap(have: torch.Tensor, want: torch.Tensor) -> torch.Tensor:
     return (1 - (both + 1e-5) / (each + 1e-5)).mean()
 
 
-def _cases(answer: Answer, part: slice) -> Answer:
-    return (answer[0][part], answer[1][part]) if isinstance(answer, tuple) else answer[part]
+@contextmanager
+def _running_statistics_kept(module: torch.nn.Module) -> Iterator[None]:
+    """Strong views are no images of use: what batch norms keep for then is not learned of them."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
 
 
 def _ramp(done: float, options: MeanTeacherParams) -> float:

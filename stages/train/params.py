@@ -56,8 +56,9 @@ class Pretraining(Params):
     contrast: Annotated[int, Field(ge=2)] = 8
     """Contrastive: volumes of a batch, each told from the others. More are better told apart, and
     take more memory."""
-    temperature: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Contrastive: lower weighs the most alike of the others more (SimCLR, MONAI: 0.5)."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Contrastive: lower weighs the most alike of the others more, which few others need (SimCLR
+    tried 0.05 to 1)."""
 
 
 class MeanTeacherParams(Params):
@@ -68,7 +69,7 @@ class MeanTeacherParams(Params):
     should be few of the whole training."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Of agreement, beside the labels' loss, after the ramp-up."""
-    ramp: Annotated[float, Field(ge=0, le=1)] = 0.3
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the training over which the weight rises (sigmoid): a teacher that knows nothing
     teaches nothing."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.0

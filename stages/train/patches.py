@@ -28,7 +28,7 @@ def draw(
     """One augmented patch: image and target, each (1, 1, *patch), float32."""
     center = _center(source, patch, train, random)
     theta = _affine(source, center, patch, train.augmentation, random)
-    grid = _grid(theta, patch)
+    grid = sampled_at(theta, patch)
     image = functional.grid_sample(source.image, grid, align_corners=True)
     target = torch.zeros_like(image)
     if source.target is not None:
@@ -43,7 +43,8 @@ def draw(
     return image.add_(torch.from_numpy(noise), alpha=deviation), target
 
 
-def _grid(theta: torch.Tensor, patch: Shape) -> torch.Tensor:
+def sampled_at(theta: torch.Tensor, patch: Shape) -> torch.Tensor:
+    """Where the voxels of a patch lie, (1, *patch, 3), in torch's order and units."""
     with warnings.catch_warnings():
         # Of a side of one voxel: it lies in the middle, as `_affine` has it.
         warnings.filterwarnings("ignore", message=".*unit-size grids", category=UserWarning)

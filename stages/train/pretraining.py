@@ -6,6 +6,7 @@ Rules (with TRN-2):
          drawn; not even where a patch lies depends on a label.
 - PRE-2  What a method makes of a patch hangs on seed, epoch, turn and volume alone.
 - PRE-3  What remains is the bare network's weights; decoders and projections go.
+- PRE-4  A method whose loss compares the cases of a batch runs in one process alone.
 """
 
 from __future__ import annotations

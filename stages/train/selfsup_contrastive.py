@@ -48,6 +48,7 @@ class Contrast(Objective):
         place = deepest(module, (1, 1, *params.volume.patch))
         self.projection = torch.nn.Sequential(
             torch.nn.Linear(place.channels, PROJECTED),
+            torch.nn.LayerNorm(PROJECTED),  # of each case alone; else a rate too high ends it all
             torch.nn.ReLU(),
             torch.nn.Linear(PROJECTED, PROJECTED),
         )

@@ -21,6 +21,8 @@ from monai.transforms.intensity.array import (
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from stages.train.patches import sampled_at
+
 Patch = NDArray[np.float32]
 """(slices, rows, columns)"""
 POINTS = (5, 10)
@@ -84,10 +86,9 @@ def zoomed(patch: Patch, random: np.random.Generator, least: float) -> Patch:
     sides = random.uniform(least, 1, 3)
     middle = (1 - sides) * random.uniform(-1, 1, 3)
     theta = np.concatenate([np.diag(sides[::-1]), middle[::-1, None]], axis=1)
-    grid = functional.affine_grid(
-        torch.from_numpy(np.round(theta, 6).astype(np.float32))[None],
-        [1, 1, *patch.shape],
-        align_corners=True,
+    depth, height, width = patch.shape
+    grid = sampled_at(
+        torch.from_numpy(np.round(theta, 6).astype(np.float32))[None], (depth, height, width)
     )
     image = torch.from_numpy(patch)[None, None]
     return functional.grid_sample(image, grid, align_corners=True, padding_mode="border")[

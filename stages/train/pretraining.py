@@ -20,12 +20,15 @@ import torch
 
 from stages.network import assemble, weights_sha256
 from stages.train.batches import Batch, batches
+from stages.train.checkpoint import Checkpoint
+from stages.train.log import Log
 from stages.train.loop import Course, Training
 from stages.train.params import Parameters
 from stages.train.pretext import Method
 from stages.train.selfsup_contrastive import CONTRASTIVE
 from stages.train.selfsup_masked import MASKED
 from stages.train.selfsup_restoration import RESTORATION
+from stages.train.setting import Setting
 from stages.train.source import UNKNOWN, Purpose, Source, blind, generator
 
 METHODS: dict[str, Method] = {
@@ -41,7 +44,7 @@ def pretrain(
     params: Parameters,
     say: Callable[[int, float], None],
     *,
-    workers: int = 0,
+    setting: Setting | None = None,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a network on images alone.
 
@@ -50,12 +53,13 @@ def pretrain(
         sources: images; their labels are not read.
         params: of the stage.
         say: told each epoch and its loss.
-        workers: processes that draw patches.
+        setting: what decides no bit.
 
     Returns:
         The network, and a row (epoch, loss, weights_sha256, batches_sha256) an epoch.
     """
     seed, options, chosen = params.numerics.seed, params.train.pretraining, METHODS[method]
+    setting = setting or Setting()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = untrained(params)
@@ -65,9 +69,15 @@ def pretrain(
     )
     training = Training(module, objective, replace(course, average=None))
     unseen = [blind(source) for source in sources]
-    rows = []
+    checkpoint = Checkpoint(setting.saved(f"pretraining/{method}"))
+    log = Log(setting.logs if setting.leads else None, f"pretraining/{method}")
+    rows: list[dict[str, Any]] = []
+    if (saved := checkpoint.load()) is not None:
+        training.restore(saved[0])
+        rows = saved[1]["rows"]
     for epoch in training.run(
-        lambda number: tasks(chosen, unseen, number, params, workers=workers)
+        lambda number: tasks(chosen, unseen, number, params, workers=setting.workers),
+        after=len(rows),
     ):
         rows.append(
             {
@@ -77,7 +87,11 @@ def pretrain(
                 "batches_sha256": epoch.batches_sha256,
             }
         )
+        log.epoch(rows[-1])
         say(epoch.number, epoch.loss)
+        if setting.leads:
+            last = epoch.number == options.epochs
+            checkpoint.save(training.state(), {"rows": rows}, now=last)
     return module, rows
 
 

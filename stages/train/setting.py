@@ -27,3 +27,7 @@ class Setting:
     """Folder for TensorBoard."""
     leads: bool = True
     """Of several processes at one training, whether this one saves and tells."""
+
+    def saved(self, name: str) -> Path | None:
+        """Where the training of that name is saved; None if nothing is."""
+        return self.scratch / f"{name}.safetensors" if self.scratch else None

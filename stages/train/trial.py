@@ -131,8 +131,7 @@ class _Run:
 
     def run(self, setting: Setting) -> Trained:
         """Take up what was saved, and go on to the end."""
-        place = setting.scratch / f"{self.trial.name}.safetensors" if setting.scratch else None
-        checkpoint = Checkpoint(place)
+        checkpoint = Checkpoint(setting.saved(self.trial.name))
         best, rows = _Best(), list[Json]()
         if (saved := checkpoint.load()) is not None:
             tensors, facts = saved
@@ -158,7 +157,7 @@ class _Run:
                 log.epoch(rows[-1])
                 setting.say(epoch.number, epoch.loss)
                 last = epoch.number == self.epochs or bool(patience and best.waited >= patience)
-                if place is not None and setting.leads:
+                if setting.leads:
                     tensors = self.training.state() | best.tensors()
                     checkpoint.save(tensors, {"rows": rows, "best": best.facts()}, now=last)
                 if last:

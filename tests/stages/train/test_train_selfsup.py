@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from stages.train import parallel
 from stages.train.batches import Batch
 from stages.train.params import Parameters, Pretraining, TrainParams
 from stages.train.pretraining import METHODS, pretrain, tasks, untrained
+from stages.train.setting import Setting
 from stages.train.source import Source
 from stages.train.start import new_network, take
 from stages.wrapped import bare
@@ -294,3 +296,29 @@ def test_contrast_tells_a_volume_s_other_view_from_other_volumes(
                 )
             hits += (one @ other.T).argmax(dim=1).eq(torch.arange(len(one))).tolist()
     assert np.mean(hits) > 2 / 8, "twice as often as by chance"
+
+
+@pytest.mark.rule("TRN-9")
+@pytest.mark.parametrize("method", ["restoration", "contrastive"])
+def test_a_pretraining_that_was_cut_off_goes_on_to_the_same_bits(
+    method: str, tmp_path: Path
+) -> None:
+    epochs = 3
+    sources, params = _sources(), _params(epochs=epochs)
+    whole, rows = pretrain(method, sources, params, lambda _epoch, _loss: None)
+
+    def cut(epoch: int, _loss: float) -> None:
+        if epoch == epochs:
+            raise InterruptedError
+
+    setting = Setting(scratch=tmp_path)
+    with pytest.raises(InterruptedError):
+        pretrain(method, sources, params, cut, setting=setting)
+    said: list[int] = []
+    again, more = pretrain(
+        method, sources, params, lambda epoch, _loss: said.append(epoch), setting=setting
+    )
+    assert said
+    assert said[0] > 1, "it did not begin anew"
+    assert more == rows
+    assert weights_sha256(again) == weights_sha256(whole)

@@ -163,15 +163,8 @@ def _hippocampus() -> Cohort:
 
 
 def _phantom() -> Cohort:
-    structures = tuple(
-        Structure(
-            name=name,
-            label=label,
-            segment_label=name,
-            code=Code(value=value, scheme="SCT", meaning=name),
-        )
-        for name, label, value in (("organ", 1, "10200004"), ("lesion", 2, "4147007"))
-    )
+    code = Code(value="10200004", scheme="SCT", meaning="Liver")
+    organ = Structure(name="organ", label=1, segment_label="Organ", code=code)
 
     def read() -> Iterator[Any]:
         from stages.phantom.anatomy import build
@@ -183,15 +176,13 @@ def _phantom() -> Cohort:
             radii = (6000 + 500 * (number % 8), 8000)
             anatomy = build(vendor.space, number, radii, malignant=bool(number % 2))
             stored = scan(anatomy.density, vendor, Chance("noise", number, 0))
-            labels = (anatomy.organ > 0).astype(np.uint8)
-            for lesion in anatomy.lesions:
-                labels[lesion.depth > 0] = 2
+            labels = (anatomy.organ > 0).astype(np.uint8)  # lesions are learned too late for this
             voxels = (stored + vendor.intercept).astype(np.float32)
             spacing = tuple(step / 1000 for step in vendor.space.spacing_um)
             yield f"phantom-{number}", voxels, spacing, labels, number >= TRAINING
 
     volume = Volume(window=(-160.0, 240.0), spacing_mm=(3.0, 3.0, 3.0), patch=(16, 32, 32))
-    return Cohort("phantom", Task(modality="CT", structures=structures), volume, 200, read)
+    return Cohort("phantom", Task(modality="CT", structures=(organ,)), volume, 120, read)
 
 
 COHORTS: Mapping[str, Callable[[], Cohort]] = {"phantom": _phantom, "hippocampus": _hippocampus}

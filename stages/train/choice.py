@@ -18,7 +18,7 @@ from stages.train.params import Parameters, TrainParams
 from stages.train.scores import Outcome
 from stages.train.selection import benefit, select
 from stages.train.significance import Compared, Interval, Resampled, compare
-from stages.train.ways import RANDOM
+from stages.train.ways import RANDOM, SELF_SUPERVISED
 
 Results = dict[str, dict[str, Any]]
 _FIGURES = ("dice_", "auc_")
@@ -118,7 +118,12 @@ def gate(chosen: str, score: float, gain: Interval | None, train: TrainParams) -
         checks.append(
             Check(
                 rule="TRN-10",
-                figure=f"{chosen}: epsilon {way.privacy.epsilon:g}, the noise from numerics.seed",
+                figure=f"{chosen}: epsilon {way.privacy.epsilon:g}, the noise from numerics.seed"
+                + (
+                    f"; its start ({way.start}) saw the same images without noise"
+                    if way.start in SELF_SUPERVISED
+                    else ""
+                ),
                 limit="a secret source of noise (fixed)",
                 verdict=Verdict.FINDINGS,
                 remedy="Claim the bound only towards those who do not have the parameters.",

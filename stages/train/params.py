@@ -222,9 +222,17 @@ class Parameters(Params):
         """Names of the sources in `weights` that variants start from, sorted.
 
         Raises:
-            WrongUse: a variant starts from what is neither a method nor such a source.
+            WrongUse: a variant starts from what is neither a method nor such a source, or keeps a
+                head that its start does not have.
         """
         known = {RANDOM, *SELF_SUPERVISED}
+        for name, way in self.train.ways.items():
+            if way.head == "kept" and way.start in known:
+                raise WrongUse(
+                    f"Variant {name} keeps the head of its start, and {way.start!r} has none of "
+                    "this task.",
+                    "Let it start from a source in `weights` that answers the task already.",
+                )
         found = {way.start: name for name, way in self.train.ways.items() if way.start not in known}
         for start, name in sorted(found.items()):
             if start not in self.weights.sources:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from audit.errors import WrongUse
+from stages.network import parted
 from stages.train.ways import Privacy
 
 Json = dict[str, Any]
@@ -109,6 +110,30 @@ def wrap(
         loss_reduction="mean",
     )
     return noised
+
+
+def check_apart(module: torch.nn.Module, patch: tuple[int, int, int]) -> None:
+    """Try one step on nothing with a wrapped network.
+
+    Raises:
+        WrongUse: a layer works in place, which breaks the hooks of the gradients.
+    """
+    device = next(module.parameters()).device
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of hooks that Opacus sets as it must
+        try:
+            grid, classes = parted(module(torch.zeros((2, 1, *patch), device=device)))
+            told = [part.sum() for part in (grid, classes) if part is not None]
+            torch.stack(told).sum().backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise WrongUse(
+                "Gradients of the network cannot be told apart by case: a layer works in place.",
+                "Train less of it with privacy (`trains: head`), or take another network.",
+            ) from error
+    for parameter in module.parameters():
+        parameter.grad = None
+        if hasattr(parameter, "grad_sample"):
+            parameter.grad_sample = None
 
 
 def without_cases(parameters: Iterable[torch.nn.Parameter]) -> None:

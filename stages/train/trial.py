@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from audit.errors import WrongUse
+from audit.errors import Refused, WrongUse
 from stages.network import parameters_count, weights_sha256
 from stages.train import adapters, privacy
 from stages.train.batches import Batch, batches
@@ -94,6 +94,7 @@ class _Run:
         taken = Taken((), (), ())
         if start is not None:
             taken = take(module, start, head, keep=way.head == "kept")
+            _check_kept(way, taken)
         choose_trained(module, way, head, shape)
         if way.trains == "adapters":
             adapters.insert(module, head, way.rank, trial.seed)
@@ -125,6 +126,8 @@ class _Run:
             groups(module, way, head, shape),
             noise,
         )
+        if noise is not None:
+            privacy.check_apart(module, params.volume.patch)
 
     def run(self, setting: Setting) -> Trained:
         """Take up what was saved, and go on to the end."""
@@ -251,6 +254,16 @@ class _Best:
         }
         self.outcomes = [Outcome(**outcome) for outcome in facts["outcomes"]]
         self.epoch, self.score, self.waited = facts["epoch"], facts["score"], facts["waited"]
+
+
+def _check_kept(way: Variant, taken: Taken) -> None:
+    """Refuse to answer with a head that nobody trained."""
+    if way.head == "kept" and taken.new:
+        raise Refused(
+            f"Variant {way.name} keeps the head of its start, which lacks {len(taken.new)} tensors "
+            f"of the network, first {taken.new[0]}.",
+            "Take a source that answers this task, or let the head be new.",
+        )
 
 
 def _too_large(trial: Trial) -> WrongUse:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers_dicom import image_row, write_series
+from helpers_dicom import TASK, image_row, write_series
 from test_series_resample import TILTED
 
 from stages.dataset.standing import standings
@@ -23,5 +23,5 @@ def test_a_subject_stands_as_its_series_do(tmp_path: Path, geometry, findings, r
     path = write_series(tmp_path, "scan", edit=TILTED)
     series = read_series(path, resample=True)
     row = image_row("s", series) | {"geometry": geometry, "geometry_findings": findings}
-    found = standings({"s": [path]}, labeled=(), rows=[row], queue=(), modality="CT")
+    found = standings({"s": [path]}, consensus=(), rows=[row], queue=(), classes=(), task=TASK)
     assert found["s"].reason == reason

@@ -24,12 +24,15 @@ from stages.params import Network
 from stages.train.adapt_features import moments_apart
 from stages.train.adapt_looks import matched, swapped
 from stages.train.adapt_statistics import restated
+from stages.train.cache import Cache
 from stages.train.cases import part, read_samples
 from stages.train.data import Data
 from stages.train.params import Adaptation, Augmentation, Parameters
 from stages.train.source import Source, make_source
 from stages.train.trial import Trained, Trial, run_trial
 from stages.train.ways import PRESETS, Variant
+
+NONE = Cache(None)
 
 NETWORK = Network(
     arguments={"init_filters": 8, "blocks_down": (1, 1), "blocks_up": (1,), "norm": "BATCH"}
@@ -94,6 +97,7 @@ def unadapted(faded: Data) -> Trained:
     return _train("scratch", faded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["statistics", "spectrum", "histogram"])
 def test_a_way_finds_more_on_another_scanner_than_none(
     faded: Data, unadapted: Trained, name: str
@@ -103,6 +107,7 @@ def test_a_way_finds_more_on_another_scanner_than_none(
     assert _train(name, faded).result["score"] > unadapted.result["score"] + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "weight"), [("correlation", 3.0), ("adversarial", 0.3)])
 def test_alike_features_find_more_than_the_same_training_without_their_weight(
     faded: Data, name: str, weight: float
@@ -139,16 +144,18 @@ def _brighter(source: Source) -> Source:
 def test_a_target_s_labels_train_nobody_and_its_validation_decides(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "c", {"train": 4, "validation": 4, "unlabeled": 2})
     params = _params()
-    samples, _ = read_samples(cohort, params)
-    data = part(samples, params)
+    samples, _ = read_samples(cohort, params, NONE)
+    data = part(samples, params, NONE)
     assert [source.vendor for source in data.labeled] == ["north"] * 2
     assert {source.subject for source in data.target} == {"train-1", "train-3", "unlabeled-1"}
     assert all(s.target is None and s.vendor == "south" and not s.voxels for s in data.target)
     assert {sample.case.vendor for sample in data.validation} == {"south"}
     assert {sample.case.vendor for sample in data.aside} == {"north"}
     both = [replace(s, case=replace(s.case, vendor="north + south")) for s in samples]
-    assert len(part([*both[:1], *samples[1:]], params).labeled) == 1, "of both is the target's"
-    plain = part(samples, parameters())
+    assert len(part([*both[:1], *samples[1:]], params, NONE).labeled) == 1, (
+        "of both is the target's"
+    )
+    plain = part(samples, parameters(), NONE)
     assert (len(plain.labeled), len(plain.validation)) == (4, 4)
     assert not plain.target
     assert not plain.aside
@@ -172,9 +179,9 @@ def test_a_target_that_nothing_is_known_of_is_refused(
             "train": _params().train.model_copy(update={"adaptation": Adaptation(vendors=vendors)})
         }
     )
-    samples, _ = read_samples(cohort, params)
+    samples, _ = read_samples(cohort, params, NONE)
     with pytest.raises(Refused, match=message) as caught:
-        part(samples, params)
+        part(samples, params, NONE)
     assert caught.value.remedy
 
 

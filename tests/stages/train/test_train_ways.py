@@ -12,7 +12,7 @@ from helpers_dicom import TASK
 from helpers_train import NETWORK, batch, parameters, tiny_data
 from pydantic import ValidationError
 
-from audit.errors import Fault, WrongUse
+from audit.errors import Fault, Refused, WrongUse
 from stages.network import assemble, weights_sha256
 from stages.params import Network
 from stages.train import adapters
@@ -81,6 +81,13 @@ def test_zero_shot_trains_nothing_and_keeps_the_head(
     assert trained.result["trained_parameters"] == 0
     assert trained.result["selected_epoch"] == 0
     assert all(torch.equal(trained.module.state_dict()[name], start[name]) for name in start)
+
+
+@pytest.mark.rule("TRN-4")
+def test_a_head_that_does_not_fit_is_not_kept(data: Data) -> None:
+    start = assemble(NETWORK, PARAMS.volume, channels=5).state_dict()
+    with pytest.raises(Refused, match="conv_final"):
+        run_trial(_trial("zero-shot"), data, PARAMS, start=start)
 
 
 @pytest.mark.rule("TRN-4")
@@ -210,6 +217,18 @@ def test_batches_by_chance_take_every_source_with_the_same_chance(data: Data) ->
             assert len({place[1] for place in one.places}) == len(one.places)
     assert 0 in sizes, "a batch may be empty"
     assert sum(sizes) / len(sizes) == pytest.approx(PARAMS.train.batch, rel=0.2)
+
+
+@pytest.mark.rule("TRN-10")
+def test_a_network_that_works_in_place_cannot_be_private_as_a_whole(data: Data) -> None:
+    with pytest.raises(WrongUse, match="in place"):
+        run_trial(_trial("private", trains="all", start="random"), data, PARAMS, start=None)
+
+
+@pytest.mark.rule("TRN-4")
+def test_only_a_source_that_answers_the_task_keeps_its_head() -> None:
+    with pytest.raises(WrongUse, match="keeps the head"):
+        parameters(variants=("zero-shot",)).foreign  # noqa: B018
 
 
 @pytest.mark.rule("TRN-10")

@@ -1,7 +1,8 @@
 """Few labels: self- and semi-supervised ways against scratch, on the shared hippocampus.
 
 Reader A's labels of 5, 10 and 20 subjects, 140 subjects without labels, 40 test subjects; the same
-for all ways. Every way has the same number of optimizer steps, pre-training included. Nothing is
+for all ways. Every way has the same number of optimizer steps, pre-training included (contrastive
+batches are four times as large: there, as many patches in a quarter of the steps). Nothing is
 chosen on test subjects: the last epoch's network is the result. Through the product's own reading,
 pre-training and trials. A part of the table that is there already is not made again.
 

@@ -143,7 +143,7 @@ class Training:
         self._average = (
             AveragedModel(
                 module,
-                multi_avg_fn=get_ema_multi_avg_fn(course.average),  # type: ignore[no-untyped-call]
+                multi_avg_fn=_warmed(course.average),
                 use_buffers=True,
             )
             if course.average
@@ -269,6 +269,19 @@ class Training:
             kept.setdefault(int(index), {})[rest] = moment
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
+
+
+def _warmed(decay: float) -> Callable[[Any, Any, Any], None]:
+    """A moving average that forgets its random start: early on its decay is lower.
+
+    Source: the schedule of TensorFlow's `ExponentialMovingAverage`, min(decay, (1 + n) / (10 + n)).
+    """
+
+    def average(kept: Any, new: Any, count: Any) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(now)(kept, new, count)  # type: ignore[no-untyped-call]
+
+    return average
 
 
 def _set_modes(module: torch.nn.Module) -> None:

@@ -85,8 +85,9 @@ def test_the_average_lags_behind_the_weights_and_is_the_result() -> None:
     weights = [module.weight.detach().clone()]
     weights += [module.weight.detach().clone() for _ in training.run(lambda epoch: [data])]
     expected = weights[1].clone()
-    for value in weights[2:]:
-        expected = 0.9 * expected + 0.1 * value
+    for count, value in enumerate(weights[2:], start=1):
+        decay = min(0.9, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * value
     assert training.result is not module
     assert torch.allclose(training.result.weight, expected, atol=1e-6)
 

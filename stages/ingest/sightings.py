@@ -27,9 +27,9 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle, Listed, files, large, small
 from stages.stage import Spread
 
-_LOT: Final = 16
-"""Files that are looked at together: few, so that all processes end at about the same time."""
-_FEW: Final = 8
+_LOT: Final = 32
+"""Files that are looked at together: so few that all processes end at about the same time."""
+_FEW: Final = 4
 """Lots for which no other process is asked: it would take longer to start than they do."""
 Seen = Header | LabelTable | Reason | None
 
@@ -83,14 +83,15 @@ def _lots(listed: Iterator[Listed]) -> Iterator[list[Listed]]:
 def _look(lot: Sequence[Listed], limits: Limits) -> list[Sighting | Listed]:
     """Each of some files as it was seen, or as it is: then it is not for this process (SGT-3)."""
     identifier = Identifier(limits)
-    looked: list[Sighting | Listed] = []
-    for file in lot:
-        found = small(file, limits)
-        if found is None or is_table(found.data):
-            looked.append(file)
-        else:
-            looked.append(_sighted(found, identifier, (), limits))
-    return looked
+    return [_looked_at(file, identifier, limits) for file in lot]
+
+
+def _looked_at(file: Listed, identifier: Identifier, limits: Limits) -> Sighting | Listed:
+    # A function of its own: a file goes before the next is read, into the same memory.
+    found = small(file, limits)
+    if found is None or is_table(found.data):
+        return file
+    return _sighted(found, identifier, (), limits)
 
 
 def _sighted(

@@ -44,7 +44,7 @@ Archive = ZipReader | TarReader | NiftiReader
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: few are kept, and they go through a pipe faster
 class Listed:
     """A file of the sources, not opened yet."""
 

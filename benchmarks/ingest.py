@@ -320,7 +320,13 @@ def kette(folder: Path, out: Path, name: str = "kette") -> tuple[float, float]:
         for source, place in ((home / "warm", home / "warm out"), (folder, out / "trees")):
             start = _now()
             plan = STAGE.plan(
-                PlanContext(params=params, upstream={}, sources=(source,), vault=home / "vault")
+                PlanContext(
+                    params=params,
+                    upstream={},
+                    sources=(source,),
+                    vault=home / "vault",
+                    spread=pool.map if workers == 2 else map,
+                )
             )
             units = {unit.name: place / unit.name for unit in plan.units}
             jobs = [(unit, params, units[unit.name]) for unit in plan.units]

@@ -3,8 +3,8 @@
 Rules:
 
 - PLN-1  Planning runs nothing and records nothing; it reads the store alone. Only `ingest` is given
-         sources, vault and which instances are its own outputs (`own.py`), and only `package` what
-         was measured and how gates ended.
+         sources, vault, which instances are its own outputs (`own.py`) and workers to look at many
+         files, and only `package` what was measured and how gates ended.
 - PLN-2  The order of keys in facts, notes and parameters decides nothing: stages get them sorted.
 """
 
@@ -27,7 +27,7 @@ from stages.params import Params
 from stages.planned import Planned, StageResult, external
 from stages.pool import SEES_IDENTITIES, Job, load_stage, unexpected
 from stages.project import Place
-from stages.stage import Json, Plan, PlanContext, Stage, Unit, Upstream
+from stages.stage import Json, Plan, PlanContext, Spread, Stage, Unit, Upstream
 from stages.store import Store
 
 CHAIN = ("ingest", "annotate", "dataset", "train", "assess", "optimize", "package")
@@ -49,8 +49,13 @@ class Planner:
     dry: bool
     """Whether nothing but planning is done: then the vault is not written."""
 
-    def plan(self, name: str, results: Results) -> Planned:
+    def plan(self, name: str, results: Results, spread: Spread = map) -> Planned:
         """Name a stage's units and their keys.
+
+        Args:
+            name: of the stage.
+            results: of the stages before.
+            spread: what `ingest` looks at many files with.
 
         Raises:
             WrongUse: a stage before has not run with these parameters and inputs.
@@ -58,7 +63,7 @@ class Planner:
         started = time.monotonic()
         stage = load_stage(name)
         parameters = self.parameters(stage)
-        plan = _planned_safely(stage, self._context(stage, parameters, results))
+        plan = _planned_safely(stage, self._context(stage, parameters, results, spread))
         classes = self._classes(stage, parameters)
         units = {}
         for planned in sorted(plan.units, key=lambda unit: unit.name):
@@ -118,7 +123,7 @@ class Planner:
         return class_digests(stage.classes(parameters), self.place.project, self.pins)
 
     def _context(
-        self, stage: Stage[Any], parameters: Params, results: Results
+        self, stage: Stage[Any], parameters: Params, results: Results, spread: Spread
     ) -> PlanContext[Params]:
         """What a stage plans from (PLN-1)."""
         upstream = {name: self._upstream(stage.name, name, results) for name in stage.after}
@@ -130,6 +135,7 @@ class Planner:
                 self.place.vault,
                 own_outputs(self.ledger.by_key().values(), self.store, self.place.data),
                 self.dry,
+                spread=spread,
             )
         if stage.name == "train":
             return PlanContext(

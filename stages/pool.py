@@ -1,4 +1,4 @@
-"""Worker processes: where `run` and `merge` happen.
+"""Worker processes: where `run` and `merge` happen, and what planning shares out.
 
 Rules:
 
@@ -21,13 +21,14 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audit.errors import Fault, KetteError, Transient
 from stages.artifact import Digest
@@ -37,6 +38,10 @@ from stages.stage import Json, MergeContext, RunContext, Stage, Unit
 from stages.store import DISK_ERRORS, Entry, Store, disk_fault
 
 Say = Callable[[str, float], None]
+T = TypeVar("T")
+R = TypeVar("R")
+_AHEAD = 4
+"""Inputs for each worker that are under way while planning: results are small, but not few."""
 
 SEES_IDENTITIES = frozenset({"ingest"})
 
@@ -125,6 +130,7 @@ class Workers:
         self.broken = False
         """A worker died; these workers take no more jobs."""
         self._closed = False
+        self._ahead = _AHEAD * (1 if numerics else count)
         self._context = multiprocessing.get_context("spawn")
         self._queue: Queue[tuple[str, float] | None] = self._context.Queue()
         self._drain = threading.Thread(target=self._listen, args=(say,), daemon=True)
@@ -150,11 +156,39 @@ class Workers:
         try:
             return self._pool.submit(work, job).result()
         except BrokenExecutor:
-            self.broken = True
-            raise Transient(
-                f"The worker of {job.stage}/{job.unit.name or 'merge'} died.",
-                "It may have run out of memory: set KETTE_WORKERS lower, then run again.",
-            ) from None
+            raise self._died(job.stage, job.unit.name or "merge") from None
+
+    def spread(self, stage: str, do: Callable[[T], R], inputs: Iterable[T]) -> Iterator[R]:
+        """Apply a function of a module to each input, for planning; results in their order.
+
+        Args:
+            stage: that is planned.
+            do: it, the inputs and the results go through pipes.
+            inputs: taken only as fast as results are.
+
+        Raises:
+            KetteError: what the function raised (POL-3), or that a worker died.
+        """
+        under_way: deque[Future[R]] = deque()
+        try:
+            for one in inputs:
+                under_way.append(self._pool.submit(_told, stage, "plan", do, one))
+                if len(under_way) > self._ahead:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenExecutor:
+            raise self._died(stage, "plan") from None
+        finally:
+            for left in under_way:
+                left.cancel()
+
+    def _died(self, stage: str, unit: str) -> Transient:
+        self.broken = True
+        return Transient(
+            f"The worker of {stage}/{unit} died.",
+            "It may have run out of memory: set KETTE_WORKERS lower, then run again.",
+        )
 
     def close(self, *, now: bool = False) -> None:
         """End the workers after the jobs under way, or `now`; a second call does nothing."""
@@ -188,22 +222,26 @@ def _begin(variables: Mapping[str, str], progress: Queue[tuple[str, float] | Non
 
 def work(job: Job) -> Entry:
     """Do one job in this process: fresh folder, stage function, store, entry."""
-    store = Store(job.store)
+    return _told(job.stage, job.unit.name or "merge", _work, job)
+
+
+def _told(stage: str, unit: str, do: Callable[[T], R], one: T) -> R:
+    """What a function makes of its input; its errors told as ours (POL-3)."""
     try:
-        return _work(job, store)
+        return do(one)
     except KetteError as error:
         raise error from None
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise disk_fault(error) from None
-        raise unexpected(job.stage, job.unit.name or "merge", error) from None
+        raise unexpected(stage, unit, error) from None
     except MemoryError:
         raise Fault(
-            f"{job.stage}/{job.unit.name or 'merge'} ran out of memory.",
+            f"{stage}/{unit} ran out of memory.",
             "Set KETTE_WORKERS lower or the patch smaller, then run again.",
         ) from None
     except Exception as error:  # noqa: BLE001 - the last line before the pipe: told without values
-        raise unexpected(job.stage, job.unit.name or "merge", error) from None
+        raise unexpected(stage, unit, error) from None
 
 
 def unexpected(stage: str, unit: str, error: Exception) -> Fault:
@@ -222,7 +260,8 @@ def _say(text: str, fraction: float) -> None:
         _PROGRESS.put((text, fraction))
 
 
-def _work(job: Job, store: Store) -> Entry:
+def _work(job: Job) -> Entry:
+    store = Store(job.store)
     stage = load_stage(job.stage)
     project = str(job.store.parent.parent)
     if project not in sys.path:

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from audit.errors import Fault
 from stages.artifact import Artifact, Digest
@@ -41,6 +42,9 @@ from stages.stage import Json, Verdict
 from stages.store import Entry, Store
 
 __all__ = ["CHAIN", "Run"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Run:
@@ -115,7 +119,10 @@ class Run:
 
     def plan(self, name: str) -> Planned:
         """Plan a stage, and find which of its units are here already (CHN-1)."""
-        planned = self.planner.plan(name, self.results)
+        alone = self.planner.dry or self.machine.workers == 1
+        planned = self.planner.plan(
+            name, self.results, map if alone else partial(self._spread, name)
+        )
         for unit, (_, key, _) in planned.units.items():
             if (entry := self._held(key)) is None:
                 planned.todo.append(unit)
@@ -163,6 +170,12 @@ class Run:
             self.say(f"{kept.stage}: the same key gave {other[:12]} before; see the record", 1.0)
         return kept
 
+    def _spread(self, name: str, do: Callable[[T], R], inputs: Iterable[T], /) -> Iterable[R]:
+        """`map` over the shared workers, while the stage of that name is planned."""
+        with self._starting:
+            workers = self._shared()
+        return workers.spread(name, do, inputs)
+
     def _pool(self, planned: Planned) -> Workers:
         """The workers of a stage: its own process if it is numeric, else the shared ones."""
         with self._starting:
@@ -172,9 +185,12 @@ class Run:
                     assert isinstance(numerics, Numerics)  # noqa: S101 - narrows the type
                     planned.workers = self._start(1, numerics)
                 return planned.workers
-            if self._workers is None or self._workers.broken:
-                self._workers = self._start(self.machine.workers, None)
-            return self._workers
+            return self._shared()
+
+    def _shared(self) -> Workers:
+        if self._workers is None or self._workers.broken:
+            self._workers = self._start(self.machine.workers, None)
+        return self._workers
 
     def _start(self, count: int, numerics: Numerics | None) -> Workers:
         workers = Workers(count, numerics, self.say)

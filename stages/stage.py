@@ -1,6 +1,7 @@
 """A stage: `plan → run(unit) → merge`, three plain functions and the parameters they take.
 
-- `plan` names the units from the stage's inputs. Runs in the coordinator; may hold secrets.
+- `plan` names the units from the stage's inputs. Runs in the coordinator; may hold secrets, and
+  what it gives to `ctx.spread` holds none.
 - `run` turns one unit into files below `ctx.out`. Runs in a worker process, alone.
 - `merge` makes the whole from the units' trees (cohort tables) below `ctx.out`, and the gate.
   Runs in a worker process too.
@@ -21,11 +22,11 @@ one that is an earlier output of the stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +35,8 @@ from stages.params import Params
 
 Json = dict[str, Any]
 P = TypeVar("P", bound=Params)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Verdict(StrEnum):
@@ -105,6 +108,12 @@ class Upstream:
     merged: tuple[Digest, Path]
 
 
+class Spread(Protocol):
+    """`map`, or what does the same over several processes: results in the order of the inputs."""
+
+    def __call__(self, do: Callable[[T], R], inputs: Iterable[T], /) -> Iterable[R]: ...
+
+
 @dataclass(frozen=True)
 class PlanContext(Generic[P]):
     params: P
@@ -129,6 +138,8 @@ class PlanContext(Generic[P]):
     """Stage → its gate, in the order of the chain."""
     resolved: Json = field(default_factory=dict)
     """Every section of the parameters that a stage takes, defaults included."""
+    spread: Spread = map
+    """Applies a function to each of many inputs; only `ingest` is given one over workers."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ _META: Final = 1024
 """Bytes among which a media's directory says what it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: few are kept, and they go through a pipe faster
 class Header:
     """Whose instance a file is. All but the SOP class are identities."""
 

@@ -18,12 +18,10 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -40,13 +38,18 @@ from stages.ingest.raw import Buffer
 UNKNOWN: Final[Digest] = "0" * 64
 """Stands for the digest of a file that cannot be opened."""
 _SMALL: Final = 8 * 2**20
-"""Bytes of a file that is read ahead."""
-_AHEAD: Final = 4
-"""Files that are read ahead."""
-_THREADS: Final = 2
+"""Bytes of a file that `small` reads."""
 _PIECE: Final = 2**20
 Archive = ZipReader | TarReader | NiftiReader
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@dataclass(frozen=True)  # without slots: few are kept, and they go through a pipe faster
+class Listed:
+    """A file of the sources, not opened yet."""
+
+    path: str = field(repr=False)
+    role: Role | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,59 +72,64 @@ class Found:
     """Whether it was read with another file: a sidecar, or labels."""
 
 
-def walk(sources: Sequence[Path], limits: Limits) -> Iterator[Found]:
-    """All files of all sources, archives unpacked (SRC-1, SRC-2, SRC-3)."""
-    files = _files(sources, limits)
-    with ThreadPoolExecutor(_THREADS) as threads:  # reading and hashing leave Python's lock
-        ahead: deque[tuple[Path, Role | None, Future[Found | None]]] = deque()
-        try:
-            while True:
-                for path, role in islice(files, _AHEAD - len(ahead)):
-                    ahead.append((path, role, threads.submit(_small, path, role, limits)))
-                if not ahead:
-                    return
-                path, role, found = ahead.popleft()
-                small = found.result()
-                yield from [small] if small else _large(path, role, limits)
-        finally:
-            for *_, found in ahead:
-                found.cancel()
+def files(sources: Sequence[Path], limits: Limits) -> Iterator[Listed]:
+    """All files of all sources, in one order, none opened but a medium's directory (SRC-1).
+
+    Raises:
+        WrongUse: a source does not exist, or a medium's directory is refused.
+    """
+    for number, source in enumerate(sources, start=1):
+        if not (source.is_file() or source.is_dir()):
+            what = "is no folder and no plain file" if source.exists() else "does not exist"
+            raise WrongUse(f"Source {number} {what}.", "Name a folder, a ZIP or tar archive.")
+    for source in sorted({path.absolute() for path in sources}):
+        if source.is_file():
+            if source.name.upper() == dicomdir.NAME:
+                named = dicomdir.files_of(source, limits)
+                yield from (Listed(str(path), None) for path in named)
+            else:
+                yield Listed(str(source), Role.IMAGE if is_image(source) else None)
+            continue
+        for folder, names in _folders(source):
+            known = roles(Path(folder), names)
+            yield from (Listed(os.path.join(folder, name), known.get(name)) for name in names)  # noqa: PTH118 - a path a file
 
 
-def _small(path: Path, role: Role | None, limits: Limits) -> Found | None:
-    """A file of which several fit in memory; None for any other, and for archives."""
-    if role is Role.IMAGE:
+def small(file: Listed, limits: Limits) -> Found | None:
+    """A file that is read at once; None for a larger one, an archive and an image (SRC-2)."""
+    if file.role is Role.IMAGE:
         return None
-    handle = Handle(str(path), None)
+    handle = Handle(file.path, None)
     try:
-        with _plain(path) as file:
-            if os.fstat(file.fileno()).st_size > min(_SMALL, limits.file_bytes):
+        with _plain(file.path) as opened:
+            if os.fstat(opened.fileno()).st_size > min(_SMALL, limits.file_bytes):
                 return None
-            data = file.read()
+            data = opened.read()
     except OSError:
         return Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
-    if role is Role.PART:
+    if file.role is Role.PART:
         return Found(handle, digest(data), b"", part=True)
     return None if _is_archive(data[:BLOCK]) else Found(handle, digest(data), data)
 
 
-def _large(path: Path, role: Role | None, limits: Limits) -> Iterator[Found]:
-    handle = Handle(str(path), None)
-    if role is Role.PART:
+def large(file: Listed, limits: Limits) -> Iterator[Found]:
+    """A file of any size or kind; an archive's members, each (SRC-2, SRC-3)."""
+    handle = Handle(file.path, None)
+    if file.role is Role.PART:
         yield Found(handle, UNKNOWN, b"", part=True)
         return
     try:
-        with _plain(path) as file:
-            archive = _is_archive(file.read(BLOCK)) or role is Role.IMAGE
-            file.seek(0)
-            packed = archive and role is not Role.IMAGE
+        with _plain(file.path) as opened:
+            image = file.role is Role.IMAGE
+            packed = _is_archive(opened.read(BLOCK)) and not image
+            opened.seek(0)
             limit = limits.archive_bytes if packed else limits.file_bytes
-            if os.fstat(file.fileno()).st_size > limit:
-                yield _too_large(handle, iter(partial(file.read, _PIECE), b""), limits)
-            elif archive:
-                yield from _members(path, limits)
+            if os.fstat(opened.fileno()).st_size > limit:
+                yield _too_large(handle, iter(partial(opened.read, _PIECE), b""), limits)
+            elif packed or image:
+                yield from _members(file.path, limits)
             else:
-                data = file.read()
+                data = opened.read()
                 yield Found(handle, digest(data), data)
     except OSError:
         yield Found(handle, UNKNOWN, b"", Reason.UNREADABLE)
@@ -183,13 +191,13 @@ def _open(path: str, limits: Limits) -> Archive:
     return ZipReader(Path(path), limit_bytes=size, limit_entries=count)
 
 
-def _members(path: Path, limits: Limits) -> Iterator[Found]:
+def _members(path: str, limits: Limits) -> Iterator[Found]:
     try:
-        with _open(str(path), limits) as archive:
+        with _open(path, limits) as archive:
             for name in archive.names:  # a damaged entry must not let the others pass first
                 deque(archive.stream(name), maxlen=0)
             for name in archive.names:
-                handle = Handle(str(path), name)
+                handle = Handle(path, name)
                 if archive.sizes[name] > limits.file_bytes:
                     yield _too_large(handle, archive.stream(name), limits)
                 else:
@@ -197,7 +205,7 @@ def _members(path: Path, limits: Limits) -> Iterator[Found]:
                     yield Found(handle, digest(data), data)
     except Unreadable:
         reason = Reason.NIFTI if is_image(path) else Reason.ARCHIVE
-        yield Found(Handle(str(path), None), digest_file(path), b"", reason)
+        yield Found(Handle(path, None), digest_file(Path(path)), b"", reason)
 
 
 def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found:
@@ -207,24 +215,6 @@ def _too_large(handle: Handle, pieces: Iterator[bytes], limits: Limits) -> Found
         state.update(memoryview(piece)[:left])
         left -= len(piece)
     return Found(handle, state.hexdigest(), b"", Reason.TOO_LARGE)
-
-
-def _files(sources: Sequence[Path], limits: Limits) -> Iterator[tuple[Path, Role | None]]:
-    for number, source in enumerate(sources, start=1):
-        if not (source.is_file() or source.is_dir()):
-            what = "is no folder and no plain file" if source.exists() else "does not exist"
-            raise WrongUse(f"Source {number} {what}.", "Name a folder, a ZIP or tar archive.")
-    for source in sorted({path.absolute() for path in sources}):
-        if source.is_file():
-            medium = source.name.upper() == dicomdir.NAME
-            if medium:
-                yield from ((path, None) for path in dicomdir.files_of(source, limits))
-            else:
-                yield source, Role.IMAGE if is_image(source) else None
-            continue
-        for folder, names in _folders(source):
-            known = roles(Path(folder), names)
-            yield from ((Path(folder, name), known.get(name)) for name in names)
 
 
 def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:

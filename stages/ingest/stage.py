@@ -2,8 +2,9 @@
 
 In: folders and ZIP archives, read-only. Out, for each subject: `<series>.zip` (instances as
 `<sop>.dcm`), `series.parquet`, `instances.parquet`, `class_labels.parquet`, `quarantine.parquet`;
-merged: the four tables of all subjects. Only this stage sees identities; the coordinator reads who
-an instance belongs to, a worker gets the one subject's secrets and never the vault.
+merged: the four tables of all subjects. Only this stage sees identities: planning reads who an
+instance belongs to, of many files in workers (`sightings.py`); a unit's worker gets the one
+subject's secrets, and no worker the vault.
 
 Rules:
 
@@ -69,19 +70,18 @@ def plan(ctx: PlanContext[Parameters]) -> Plan:
     """
     from stages.ingest import label_table, own, suppression
     from stages.ingest.rules import reader_named
-    from stages.ingest.sources import walk
+    from stages.ingest.sightings import sightings
     from stages.ingest.survey import survey
 
     params = ctx.params.ingest
     if not ctx.sources:
         raise WrongUse("There is nothing to take in.", "Name a folder or a ZIP archive of studies.")
     with _keys(ctx) as secrets:
+        classes = [label.name for label in ctx.params.task.classes]
         found = survey(
-            walk(ctx.sources, params.limits),
-            params.limits,
+            sightings(ctx.sources, params.limits, classes, ctx.spread),
             demo=params.pseudonym_key == "demo",
             own=ctx.own_outputs.get(secrets.version, frozenset()),
-            classes=[label.name for label in ctx.params.task.classes],
         )
         found = suppression.kept(found, secrets)
         new = _replacement(secrets, params)

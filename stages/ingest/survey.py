@@ -8,16 +8,16 @@ project's own output is told by its digest and kept apart (`own.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from itertools import chain
 
 from stages.artifact import Digest
-from stages.ingest.header import Header, Identifier, is_dicomdir, quiet
-from stages.ingest.label_table import LabelTable, is_table, read_label_table
-from stages.ingest.params import Limits
-from stages.ingest.quarantine import Quarantined, Reason
-from stages.ingest.sources import Found, Handle
+from stages.ingest.header import Header, quiet
+from stages.ingest.label_table import LabelTable
+from stages.ingest.quarantine import Reason
+from stages.ingest.sightings import Seen, Sighting
+from stages.ingest.sources import Handle
 from stages.phantom_root import is_phantom
 
 
@@ -63,75 +63,58 @@ class Survey:
 
 
 @quiet()
-def survey(
-    files: Iterable[Found],
-    limits: Limits,
-    *,
-    demo: bool,
-    own: Set[Digest] = frozenset(),
-    classes: Collection[str] = (),
-) -> Survey:
-    """Identify every file (one in memory at a time).
+def survey(sighted: Iterable[Sighting], *, demo: bool, own: Set[Digest] = frozenset()) -> Survey:
+    """Put every file in its place.
 
     Args:
-        files: what the sources hold.
-        limits: of the instances.
+        sighted: what the sources hold.
         demo: whether the public demo key is used; then only phantoms pass.
         own: digests of this project's own outputs.
-        classes: names of the task's classes.
     """
-    result, identifier = Survey(), Identifier(limits)
+    result = Survey()
     passed_over: set[Digest] = set()
     origins: dict[Origin, Origin] = {}
     by_instance: dict[bool, dict[str, Member | list[Member]]] = {False: {}, True: {}}
-    for file in files:
+    for file in sighted:
         result.files += 1
-        opened = file.reason not in (Reason.UNREADABLE, Reason.TOO_LARGE)
-        if opened and not file.part and file.sha256 in passed_over:
+        if file.whole and file.sha256 in passed_over:
             result.duplicates += 1
             continue
-        try:
-            table = _table(file, classes, limits)
-            header = None
-            if table is None and not file.part:
-                header = _header(file, identifier, demo=demo, own=file.sha256 in own)
-        except Quarantined as error:
-            result.quarantined.append((file.sha256, error.reason))
+        ours = file.sha256 in own
+        seen = _accepted(file.seen, demo=demo and not ours)
+        if not isinstance(seen, Header):
             passed_over.add(file.sha256)
+            _pass_over(result, file.sha256, seen)
             continue
-        if header is None:
-            result.tables += [] if table is None else [table]
-            result.ignored += table is None
-            passed_over.add(file.sha256)
-            continue
-        origin = Origin(
-            header.sop_class, header.study, header.series, header.patient_id, header.issuer
-        )
+        origin = Origin(seen.sop_class, seen.study, seen.series, seen.patient_id, seen.issuer)
         origin = origins.setdefault(origin, origin)
-        member = Member(file.handle, file.sha256, header.sop, origin, file.sha256 in own)
-        result.duplicates += not _gather(by_instance[member.own], member)
+        member = Member(file.handle, file.sha256, seen.sop, origin, ours)
+        result.duplicates += not _gather(by_instance[ours], member)
     patients: dict[tuple[str, str], list[Member]] = defaultdict(list)
-    ours: dict[str, list[Member]] = defaultdict(list)
+    outputs: dict[str, list[Member]] = defaultdict(list)
     for found in chain.from_iterable(same.values() for same in by_instance.values()):
         if isinstance(found, list):
             result.quarantined += [(member.sha256, Reason.CONFLICT) for member in found]
         elif found.own:
-            ours[found.origin.patient_id].append(found)
+            outputs[found.origin.patient_id].append(found)
         else:
             patients[found.origin.patient_id, found.origin.issuer].append(found)
-    for members in (*patients.values(), *ours.values()):
+    for members in (*patients.values(), *outputs.values()):
         members.sort(key=lambda member: member.sha256)
-    result.patients, result.own = dict(patients), dict(ours)
+    result.patients, result.own = dict(patients), dict(outputs)
     result.quarantined.sort()
     result.tables.sort(key=lambda table: table.sha256)
     return result
 
 
-def _table(file: Found, classes: Collection[str], limits: Limits) -> LabelTable | None:
-    """The table of class labels that a file is, if it is one."""
-    if file.part or file.reason or not is_table(file.data):
-        return None
-    return read_label_table(file.sha256, file.data, classes, limits.label_bytes)
+def _pass_over(result: Survey, sha256: Digest, seen: LabelTable | Reason | None) -> None:
+    """Enter a file that is no instance."""
+    if isinstance(seen, Reason):
+        result.quarantined.append((sha256, seen))
+    elif seen is not None:
+        result.tables.append(seen)
+    else:
+        result.ignored += 1
 
 
 def _gather(by_instance: dict[str, Member | list[Member]], member: Member) -> bool:
@@ -150,13 +133,8 @@ def _gather(by_instance: dict[str, Member | list[Member]], member: Member) -> bo
     return True
 
 
-def _header(file: Found, identifier: Identifier, *, demo: bool, own: bool) -> Header | None:
-    """Whose instance a file is; None for a medium's directory."""
-    if file.reason:
-        raise Quarantined(file.reason)
-    if is_dicomdir(file.data):
-        return None
-    header = identifier.identify(file.data)
-    if demo and not own and not (is_phantom(header.sop) and is_phantom(header.study)):
-        raise Quarantined(Reason.NOT_PHANTOM)
-    return header
+def _accepted(seen: Seen, *, demo: bool) -> Seen:
+    """What a file was seen to be; under the demo key, an instance that is no phantom's is not."""
+    if isinstance(seen, Header) and demo and not (is_phantom(seen.sop) and is_phantom(seen.study)):
+        return Reason.NOT_PHANTOM
+    return seen

@@ -67,7 +67,7 @@ with atheris.instrument_imports(include=_WATCHED):
     from stages.ingest.raw import Buffer, scan
     from stages.ingest.raw_file import open_file
     from stages.ingest.rules import Rules
-    from stages.ingest.sources import Handle, read, walk
+    from stages.ingest.sources import Handle, files, large, read
     from stages.ingest.tables import classes
 
 LIMITS = Limits(
@@ -192,8 +192,9 @@ def _directory(data: bytes) -> None:
 def _archive(data: bytes) -> None:
     path = _medium() / "archive"
     path.write_bytes(_summed(data) if is_tar(data[:BLOCK]) else data)
-    found = list(walk([path], LIMITS))
-    if found != list(walk([path], LIMITS)):
+    (listed,) = files([path], LIMITS)
+    found = list(large(listed, LIMITS))
+    if found != list(large(listed, LIMITS)):
         raise AssertionError("an archive does not read the same twice")
     taken = [one for one in found if one.reason is None]
     for one in taken:

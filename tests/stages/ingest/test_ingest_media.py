@@ -16,10 +16,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from audit.errors import Unreadable, WrongUse
 from stages.archive_tar import TarReader
-from stages.ingest.header import quiet
+from stages.ingest.header import Header, quiet
 from stages.ingest.params import Limits
 from stages.ingest.quarantine import Reason
-from stages.ingest.sources import walk
+from stages.ingest.sightings import sightings
 
 LIMITS = Limits(archive_bytes=1 << 20, archive_entries=50)
 
@@ -101,7 +101,7 @@ def test_what_tarfile_writes_is_read_as_it_reads_it(
 )
 def test_an_archive_with_one_bad_entry_is_quarantined_whole(tmp_path: Path, bad) -> None:
     path = pack(tmp_path / "a.tar", entry("good", encoded(ct())), bad)
-    assert [found.reason for found in walk([path], LIMITS)] in (
+    assert [sighted.seen for sighted in sightings([path], LIMITS)] in (
         [Reason.ARCHIVE],
         [Reason.TOO_LARGE],
     )
@@ -164,7 +164,9 @@ def test_a_medium_gives_the_files_that_its_directory_names(tmp_path: Path) -> No
 @pytest.mark.rule("DDR-2")
 def test_a_file_that_is_named_and_missing_is_told(tmp_path: Path) -> None:
     path = medium(tmp_path / "medium", ["IMG", "I0"], ["IMG", "I1"], datasets=[ct()])
-    assert [found.reason for found in walk([path], LIMITS)] == [None, Reason.UNREADABLE]
+    there, missing = (sighted.seen for sighted in sightings([path], LIMITS))
+    assert isinstance(there, Header)
+    assert missing is Reason.UNREADABLE
 
 
 @pytest.mark.rule("DDR-1")
@@ -177,7 +179,7 @@ def test_a_directory_that_leads_out_of_its_medium_is_refused(tmp_path: Path, ide
     path = medium(tmp_path / "medium", ["IMG", "I0"], identifier, datasets=[ct()])
     (tmp_path / "medium" / "LINK").symlink_to(tmp_path)
     with pytest.raises(WrongUse, match="outside") as caught:
-        list(walk([path], LIMITS))
+        list(sightings([path], LIMITS))
     assert "OUT" not in caught.value.diagnostics()
 
 
@@ -186,7 +188,7 @@ def test_a_directory_that_leads_out_of_its_medium_is_refused(tmp_path: Path, ide
 def test_a_directory_that_cannot_be_read_is_wrong_use(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "DICOMDIR").write_bytes(raw)
     with pytest.raises(WrongUse, match="read"):
-        list(walk([tmp_path / "DICOMDIR"], LIMITS))
+        list(sightings([tmp_path / "DICOMDIR"], LIMITS))
 
 
 @pytest.mark.rule("DDR-1")
@@ -197,4 +199,4 @@ def test_a_directory_whose_records_are_no_sequence_is_wrong_use(tmp_path: Path, 
     at = whole.index(b"\x04\x00\x20\x12SQ")
     path.write_bytes(whole[: at + 4] + vr + b"\x08\x00Leonore ")
     with pytest.raises(WrongUse, match="read"):
-        list(walk([path], LIMITS))
+        list(sightings([path], LIMITS))

@@ -11,7 +11,7 @@ import pytest
 from audit.errors import Refused, WrongUse
 from stages import citation
 from stages.artifact import Artifact, Manifest
-from stages.ingest.accounts import INSTANCES, QUARANTINE, SERIES
+from stages.ingest.accounts import CLASS_LABELS, INSTANCES, SERIES, TABLES
 from stages.ingest.params import Parameters
 from stages.ingest.quarantine import Reason
 from stages.ingest.stage import STAGE
@@ -46,17 +46,19 @@ def _rows(subject: str) -> dict[str, list[dict[str, Any]]]:
     return {
         "series": [series(f"{subject}.1", "image"), series(f"{subject}.2", "annotation")],
         "instances": [_filled(INSTANCES) | {"subject": subject}],
+        "class_labels": [_filled(CLASS_LABELS) | {"subject": subject}],
         "quarantine": [{"input_sha256": subject[-1] * 64, "reason": Reason.NOT_DICOM.value}],
     }
 
 
 def _filled(columns: dict[str, str]) -> dict[str, Any]:
     """A row with some value of its type in every column."""
-    return {name: "x" if kind == "string" else 1 for name, kind in columns.items()}
+    some = {"string": "x", "int64": 1, "double": 0.5, "bool": True}
+    return {name: some[kind] for name, kind in columns.items()}
 
 
 def _write(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
-    for name, columns in (("series", SERIES), ("instances", INSTANCES), ("quarantine", QUARANTINE)):
+    for name, columns in TABLES.items():
         write_table(folder / f"{name}.parquet", rows[name], columns)
 
 

@@ -25,6 +25,8 @@ NOTES = {
     "files": 9,
     "duplicates": 0,
     "ignored": 1,
+    "label_tables": [],
+    "labels_unknown": 0,
     "quarantined": [["e" * 64, Reason.NOT_DICOM.value]],
 }
 GATE = Gate(

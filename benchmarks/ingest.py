@@ -355,6 +355,8 @@ def _hold(barrier: Any) -> None:
 
 def _warm(job: tuple[Any, Any, Path]) -> None:
     """Load what is loaded once, in every worker: none is done before all are."""
+    from stages.ingest import sightings, survey  # noqa: F401 - what planning spreads
+
     _unit(job)
     _BARRIER[0].wait(120)
 

@@ -30,6 +30,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.few_labels import by_subject
 from stages.params import Code, Network, Numerics, Structure, Task, Volume
 from stages.train.params import Adaptation, Parameters, TrainParams
 from stages.train.ways import PRESETS, Variant
@@ -270,7 +271,7 @@ def print_table(cohort: Cohort, cache: Path, seeds: int) -> None:
         way: [json.loads(_result(cache, way, seed).read_text()) for seed in range(seeds)]
         for way in ORDER
     }
-    dice = {way: _by_subject(results) for way, results in found.items()}
+    dice = {way: by_subject(results) for way, results in found.items()}
     gap = dice[BOUND] - dice[NULL]
     print(
         f"\n{cohort.name}: {TRAINING} labeled of the source, {TRAINING} unlabeled and {TEST} test "
@@ -284,17 +285,6 @@ def print_table(cohort: Cohort, cache: Path, seeds: int) -> None:
         if way not in (NULL, BOUND):
             line += _interval(_share, dice[way] - dice[NULL], gap, form=".0%")
         print(line, flush=True)
-
-
-def _by_subject(results: list[dict[str, Any]]) -> Figures:
-    """(seeds, subjects): mean Dice over structures."""
-    rows = []
-    for result in results:
-        values: dict[str, list[float]] = {}
-        for subject, _, value in result["dice"]:
-            values.setdefault(subject, []).append(value)
-        rows.append([float(np.mean(values[subject])) for subject in sorted(values)])
-    return np.array(rows)
 
 
 def _mean(values: Figures) -> float:

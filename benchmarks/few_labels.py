@@ -288,7 +288,7 @@ def print_table(cache: Path, labels: int, seeds: Iterable[int], budget: Budget) 
         name: [json.loads(_result(cache, name, labels, seed).read_text()) for seed in seeds]
         for name in WAYS
     }
-    scratch = _by_subject(found["scratch"])
+    scratch = by_subject(found["scratch"])
     count = len(found["scratch"])
     print(f"\n{labels} labeled, {UNLABELED} unlabeled, {TEST} test subjects, {count} seeds")
     print(
@@ -298,7 +298,7 @@ def print_table(cache: Path, labels: int, seeds: Iterable[int], budget: Budget) 
         json.loads(_result(cache, "scratch", ALL, seed).read_text()) for seed in seeds
     ]
     for name, results in found.items():
-        dice = _by_subject(results)
+        dice = by_subject(results)
         seconds = np.mean([result["seconds"] for result in results])
         parts = [
             np.mean([v for r in results for _, target, v in r["dice"] if target == structure])
@@ -312,7 +312,7 @@ def print_table(cache: Path, labels: int, seeds: Iterable[int], budget: Budget) 
         print(line, flush=True)
 
 
-def _by_subject(results: list[dict[str, Any]]) -> np.ndarray:
+def by_subject(results: list[dict[str, Any]]) -> np.ndarray:
     """(seeds, subjects): mean Dice over structures."""
     rows = []
     for result in results:

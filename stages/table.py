@@ -88,7 +88,7 @@ def join_tables(path: Path, parts: Sequence[Path], columns: Mapping[str, str]) -
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Read a Parquet file's rows, in the order of the file; of the columns named, if any are."""
-    rows: list[dict[str, Any]] = pq.ParquetFile(path).read(columns=columns).to_pylist()
+    rows: list[dict[str, Any]] = pq.ParquetFile(path).read(columns, use_threads=False).to_pylist()
     return rows
 
 

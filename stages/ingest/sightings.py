@@ -27,9 +27,9 @@ from stages.ingest.quarantine import Quarantined, Reason
 from stages.ingest.sources import Found, Handle, Listed, files, large, small
 from stages.stage import Spread
 
-_LOT: Final = 32
+_LOT: Final = 20
 """Files that are looked at together: so few that all processes end at about the same time."""
-_FEW: Final = 4
+_FEW: Final = 6
 """Lots for which no other process is asked: it would take longer to start than they do."""
 Seen = Header | LabelTable | Reason | None
 

@@ -74,12 +74,8 @@ class Cohort:
             numerics=Numerics(threads=1, seed=seed),
             volume=self.volume,
             network=Network(
-                arguments={
-                    "init_filters": 8,
-                    "blocks_down": (1, 2, 2),
-                    "blocks_up": (1, 1),
-                    "norm": "BATCH",
-                }
+                _target_="monai.networks.nets.UNet",
+                arguments={"channels": (16, 32, 64, 128), "strides": (2, 2, 2), "norm": "BATCH"},
             ),
             train=TrainParams(
                 epochs=EPOCHS,
@@ -160,7 +156,7 @@ def _hippocampus() -> Cohort:
             spacing = series.geometry.spacing_mm
             yield archive.stem, series.voxels, spacing, labels, number >= TRAINING
 
-    return Cohort("hippocampus", task, Volume(patch=(32, 48, 32)), 200, read)
+    return Cohort("hippocampus", task, Volume(patch=(32, 48, 32)), 600, read)
 
 
 def _phantom() -> Cohort:
@@ -183,7 +179,7 @@ def _phantom() -> Cohort:
             yield f"phantom-{number}", voxels, spacing, labels, number >= TRAINING
 
     volume = Volume(window=(-160.0, 240.0), spacing_mm=(3.0, 3.0, 3.0), patch=(16, 32, 32))
-    return Cohort("phantom", Task(modality="CT", structures=(organ,)), volume, 120, read)
+    return Cohort("phantom", Task(modality="CT", structures=(organ,)), volume, 300, read)
 
 
 COHORTS: Mapping[str, Callable[[], Cohort]] = {"phantom": _phantom, "hippocampus": _hippocampus}

@@ -1,12 +1,14 @@
 """Few labels: self- and semi-supervised ways against scratch, on the shared hippocampus.
 
-Reader A's labels of 5, 10 and 20 subjects, 140 subjects without labels, 40 test subjects; the same
-for all ways. Every way has the same number of optimizer steps, pre-training included (contrastive
-batches are four times as large: there, as many patches in a quarter of the steps). Nothing is
+Reader A's labels of 1, 5, 10 and 20 subjects, 140 subjects without labels, 40 test subjects; the
+same for all ways, and so are network, patch and augmentation, those of the example. Every way has
+the same number of optimizer steps on labels, and every pre-training as many again (contrastive
+batches are four times as large: there, as many patches in a quarter of the steps). Two rows tell
+what a gain is worth: scratch with twice the steps, and scratch with the labels of all. Nothing is
 chosen on test subjects: the last epoch's network is the result. Through the product's own reading,
 pre-training and trials. A part of the table that is there already is not made again.
 
-    python -m benchmarks.few_labels --cache FOLDER [--labels 10 5 20] [--seeds 3] [--processes 1]
+    python -m benchmarks.few_labels --cache FOLDER [--labels 1 5 10 20] [--seeds 3] [--processes 1]
 
 The gain is the mean difference to scratch of the same seed and subject (mean of both structures);
 its interval is a percentile bootstrap that draws subjects and seeds.
@@ -29,16 +31,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from stages.params import Network, Numerics, Task, Volume
-from stages.train.params import (
-    Augmentation,
-    MeanTeacherParams,
-    Parameters,
-    Pretraining,
-    TrainParams,
-)
+from flows.parameters import load
+from stages.params import Numerics
+from stages.train.params import Parameters, Pretraining
 from stages.train.ways import SELF_SUPERVISED, Variant
 
 ROOT = Path(__file__).parents[1]
@@ -51,17 +47,10 @@ SPLIT = 0
 """Seed that parts test subjects from the others; the same for every run."""
 EPOCHS = 20
 BATCH = 2
-PRETRAINED = 0.5
-"""Share of the steps of a way that starts from pre-trained weights that its pre-training takes."""
-NETWORK = Network(
-    _target_="monai.networks.nets.UNet",
-    arguments={"channels": (16, 32, 64), "strides": (2, 2), "norm": "BATCH"},
-)
-SPACING = (2.0, 2.0, 2.0)
-"""mm; an eighth of the voxels. Dice is measured on the images' own grid of 1 mm."""
-PATCH = (16, 24, 16)
+LONGER = "scratch, twice the steps"
 WAYS = {
     "scratch": Variant(name="scratch"),
+    LONGER: Variant(name="longer"),
     **{name: Variant(name=name, start=name) for name in SELF_SUPERVISED},
     "mean-teacher": Variant(name="mean-teacher", unlabeled="mean teacher"),
     "restoration + mean teacher": Variant(
@@ -79,27 +68,26 @@ class Budget:
 
     def epochs(self, way: Variant) -> tuple[int, int]:
         """Of pre-training, and of the trial."""
-        before = round(EPOCHS * PRETRAINED) if way.start != "random" else 0
-        return before, EPOCHS - before
+        before = EPOCHS if way.start != "random" else 0
+        return before, 2 * EPOCHS if way == WAYS[LONGER] else EPOCHS
 
     def params(self, seed: int, way: Variant) -> Parameters:
-        """Of one trial: the example's task, a small network, everything else the same."""
+        """Of one trial: the example's, everything else the same."""
         before, after = self.epochs(way)
-        example = yaml.safe_load(EXAMPLE.read_text())
+        example = load(EXAMPLE)
         return Parameters(
-            task=Task(**example["task"]),
+            task=example.task,
             numerics=Numerics(threads=1, seed=seed),
-            volume=Volume(spacing_mm=SPACING, patch=PATCH),
-            network=NETWORK,
-            train=TrainParams(
-                epochs=after,
-                patches=self.steps * BATCH // EPOCHS,
-                batch=BATCH,
-                learning_rate=0.01,
-                validate_every=after,
-                augmentation=Augmentation(shift_voxels=2),
-                pretraining=Pretraining(epochs=max(1, before)),
-                mean_teacher=MeanTeacherParams(),
+            volume=example.volume,
+            network=example.network,
+            train=example.train.model_copy(
+                update={
+                    "epochs": after,
+                    "patches": self.steps * BATCH // EPOCHS,
+                    "batch": BATCH,
+                    "validate_every": after,
+                    "pretraining": Pretraining(epochs=max(1, before)),
+                }
             ),
         )
 
@@ -129,9 +117,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of a zip a subject")
     parser.add_argument("--cache", type=Path, required=True, help="finished parts lie here")
-    parser.add_argument("--labels", type=int, nargs="+", default=[5, 10, 20])
+    parser.add_argument("--labels", type=int, nargs="+", default=[1, 5, 10, 20])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300, help="optimizer steps of each way")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps on labels")
     parser.add_argument("--processes", type=int, default=1, help="each of one thread")
     return parser.parse_args()
 
@@ -158,7 +146,7 @@ def _all(
 
 def read(images: Path, folder: Path, budget: Budget) -> None:
     """All subjects' prepared volumes and reader A's labels, once."""
-    if _store(folder).exists():
+    if _store(folder, budget).exists():
         return
     from stages.cohort import Case, load_case
 
@@ -174,20 +162,21 @@ def read(images: Path, folder: Path, budget: Budget) -> None:
         arrays[f"{archive.stem}/labels"] = sample.labels
         arrays[f"{archive.stem}/spacing"] = np.array(sample.prepared.spacing_mm)
     np.savez(folder / "part.npz", **arrays)
-    (folder / "part.npz").rename(_store(folder))
+    (folder / "part.npz").rename(_store(folder, budget))
 
 
-def _store(folder: Path) -> Path:
+def _store(folder: Path, budget: Budget) -> Path:
     """Of the prepared volumes: another preparation, another file."""
-    return folder / f"subjects-{'-'.join(f'{side:g}' for side in SPACING)}.npz"
+    said = budget.params(0, WAYS["scratch"]).volume.model_dump_json()
+    return folder / f"subjects-{hashlib.sha256(said.encode()).hexdigest()[:12]}.npz"
 
 
-def _samples(folder: Path) -> dict[str, Any]:
+def _samples(folder: Path, budget: Budget) -> dict[str, Any]:
     from stages.cohort import Case, Sample
     from stages.volume import Prepared
 
     found = {}
-    with np.load(_store(folder)) as arrays:
+    with np.load(_store(folder, budget)) as arrays:
         for subject in sorted({name.partition("/")[0] for name in arrays}):
             image, labels, spacing = (
                 arrays[f"{subject}/{part}"] for part in ("image", "labels", "spacing")
@@ -216,7 +205,7 @@ def _pretrain(job: tuple[str, int], folder: Path, budget: Budget, cache: Path) -
     from stages.wrapped import bare
 
     params = budget.params(seed, Variant(name="x", start=method))
-    samples = _samples(folder)
+    samples = _samples(folder, budget)
     _, unlabeled, _ = parted(samples, seed)
     start = time.process_time()
     with pinned(params.numerics):
@@ -246,7 +235,7 @@ def _trial(job: tuple[str, int, int], folder: Path, budget: Budget, cache: Path)
 
     way = WAYS[name]
     params = budget.params(seed, way)
-    samples = _samples(folder)
+    samples = _samples(folder, budget)
     test, unlabeled, labeled = parted(samples, seed)
     data = Data(
         [make_source(samples[subject], params.task, labeled=True) for subject in labeled[:labels]],
@@ -304,7 +293,8 @@ def print_table(cache: Path, labels: int, seeds: Iterable[int], budget: Budget) 
             np.mean([v for r in results for _, target, v in r["dice"] if target == structure])
             for structure in ("anterior", "posterior")
         ]
-        line = f"{name:28}{budget.steps:>7}{seconds:>7.0f}{dice.mean():>8.4f}"
+        steps = budget.steps * sum(budget.epochs(WAYS.get(name, WAYS["scratch"]))) // EPOCHS
+        line = f"{name:28}{steps:>7}{seconds:>7.0f}{dice.mean():>8.4f}"
         line += "".join(f"{part:>8.4f}" for part in parts)
         if name != "scratch":
             gain, low, high = interval(dice - scratch)

@@ -7,8 +7,8 @@ values as there are channels.
 `correlation` adds the squared distance of means and of covariances (deep CORAL, Sun and Saenko,
 ECCV 2016 workshops; with the means, as in DomainBed, Gulrajani and Lopez-Paz, ICLR 2021).
 `adversarial` trains a discriminator to tell the two kinds apart, and the network, through a
-reversed gradient, to have them not told apart (DANN, Ganin et al., JMLR 2016); it sees each sample
-normalized over its channels.
+reversed gradient, to have them not told apart (DANN, Ganin et al., JMLR 2016); it sees each channel
+normalized over both kinds together.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Adversarial(_Aligned):
 
     def apart(self, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         # Without bounds a network escapes a discriminator by features that grow without end.
-        features = functional.layer_norm(torch.cat([ours, theirs]), (self.channels,))
+        features = functional.batch_norm(torch.cat([ours, theirs]), None, None, training=True)
         strength = self._weight * float(self.ramp)
         told = self.discriminator(_Reversed.apply(features, strength))  # type: ignore[no-untyped-call]
         truth = torch.cat([torch.zeros(len(ours)), torch.ones(len(theirs))]).to(told.device)

@@ -1,10 +1,10 @@
 """Mean teacher: what unlabeled images add to the labels' loss.
 
 The teacher is a moving average of the network. It sees an unlabeled patch as it was drawn (weak
-view); the network sees a strongly changed view of the same patch, and is to answer alike. Answers
-are compared as probabilities, by the mean squared difference and, on the grid, by Dice, which
-background does not outweigh. The weight of agreement rises with the training (ramp-up), since a
-teacher that knows nothing yet teaches nothing. The teacher is what is validated and kept.
+view); the network sees a strongly changed view of the same patch, and is to give the teacher's
+answer, voxel by voxel, where the teacher is sure of it. The weight of that rises with the training
+(ramp-up), since a teacher that knows nothing yet teaches nothing. The teacher is what is validated
+and kept.
 
 Sources: Tarvainen and Valpola, *Mean teachers are better role models* (NeurIPS 2017); strong and
 weak views: Sohn et al., *FixMatch* (NeurIPS 2020). Every case counts alike.
@@ -20,6 +20,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.network import parted
@@ -82,24 +83,20 @@ class MeanTeacher(Objective):
 
 
 def disagreement(answer: Answer, taught: Answer, confidence: float) -> torch.Tensor:
-    """How far an answer is from the teacher's, the mean over cases; 0 if alike.
+    """Cross-entropy with what the teacher answers, the mean over voxels and cases (FixMatch).
 
     Args:
         answer: logits.
         taught: the teacher's logits.
-        confidence: voxels and classes count only where the teacher's highest probability is this
-            or more.
+        confidence: where the teacher's highest probability is less, 0 is counted.
     """
     total = torch.zeros(())
     for own, other in zip(parted(answer), parted(taught), strict=True):
         if own is None or other is None:
             continue
-        have, want = own.float().softmax(dim=1), other.float().softmax(dim=1)
-        sure = (want.amax(dim=1, keepdim=True) >= confidence).to(have.dtype)
-        squares = ((have - want).square().sum(dim=1, keepdim=True) * sure).mean()
-        total = total.to(have.device) + squares
-        if own.ndim > 2:
-            total = total + _overlap(have[:, 1:] * sure, want[:, 1:] * sure)
+        probability, label = other.float().softmax(dim=1).max(dim=1)
+        each = functional.cross_entropy(own.float(), label, reduction="none")
+        total = total.to(own.device) + (each * (probability >= confidence)).mean()
     return total
 
 
@@ -107,13 +104,6 @@ def strong_view(options: MeanTeacherParams, patch: Patch, random: np.random.Gene
     """What the network sees of an unlabeled patch: other contrast and noise, boxes cut out."""
     patch = recolored(patch, random, options.strength)
     return cut(patch, random) if random.uniform() < options.cutout else patch
-
-
-def _overlap(have: torch.Tensor, want: torch.Tensor) -> torch.Tensor:
-    """One less Dice of probabilities (V-Net's, squares below: 0 where alike), over structures."""
-    both = 2 * (have * want).flatten(2).sum(dim=2)
-    each = have.square().flatten(2).sum(dim=2) + want.square().flatten(2).sum(dim=2)
-    return (1 - (both + 1e-5) / (each + 1e-5)).mean()
 
 
 @contextmanager

@@ -72,13 +72,13 @@ class MeanTeacherParams(Params):
     ramp: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the training over which the weight rises (sigmoid): a teacher that knows nothing
     teaches nothing."""
-    confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Only where the teacher's highest probability is this or more does agreement count; 0:
     everywhere."""
     strength: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Of the network's view: largest relative change of contrast, and largest offset in units of
     the prepared volume."""
-    cutout: Annotated[float, Field(ge=0, le=1)] = 0.5
+    cutout: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the network's views with one to three boxes cut out, a sixth to a third of each
     side."""
 

@@ -38,6 +38,8 @@ class Method:
     """Of a network that was just made; what it draws, it draws from torch's seed."""
     batch: Callable[[Parameters], int] = lambda params: params.train.batch
     """Patches that the network sees at once."""
+    rate: float = 1.0
+    """Of the training's learning rate."""
 
 
 class Reconstruction(Objective):

@@ -67,7 +67,8 @@ def pretrain(
     course = Course.of(
         f"pre-training ({method})", options.epochs, seed, params.train, params.numerics
     )
-    training = Training(module, objective, replace(course, average=None))
+    rate = params.train.learning_rate * chosen.rate
+    training = Training(module, objective, replace(course, average=None, learning_rate=rate))
     unseen = [blind(source) for source in sources]
     checkpoint = Checkpoint(setting.saved(f"pretraining/{method}"))
     log = Log(setting.logs if setting.leads else None, f"pretraining/{method}")

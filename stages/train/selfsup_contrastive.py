@@ -27,6 +27,9 @@ SECTION = 0.6
 """Least share of each side that a view shows."""
 STRENGTH = 0.3
 """Of the change of contrast and noise."""
+RATE = 0.1
+"""Of the training's learning rate: at all of it, every volume soon had one and the same projection
+(the loss stood at chance, the logarithm of the projections that one is compared with)."""
 
 
 class Contrast(Objective):
@@ -76,4 +79,4 @@ def _view(patch: Patch, random: np.random.Generator) -> Patch:
     return cut(recolored(zoomed(patch, random, SECTION), random, STRENGTH), random)
 
 
-CONTRASTIVE = Method(change, Contrast, lambda params: params.train.pretraining.contrast)
+CONTRASTIVE = Method(change, Contrast, lambda params: params.train.pretraining.contrast, RATE)

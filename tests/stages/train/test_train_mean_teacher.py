@@ -187,14 +187,16 @@ def test_the_strong_view_is_another_but_of_the_same_patch() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4, 4), (2, 2)])
-def test_who_agrees_loses_nothing_and_only_where_the_teacher_is_sure(
+def test_who_answers_alike_loses_nothing_and_only_where_the_teacher_is_sure(
     shape: tuple[int, ...],
 ) -> None:
     torch.manual_seed(0)
     own, taught = torch.randn(shape), torch.randn(shape)
-    assert float(disagreement(taught, taught, 0.0)) == pytest.approx(0, abs=1e-4)
+    assert float(disagreement(1e5 * taught, taught, 0.0)) == pytest.approx(0, abs=1e-4)
     whole = float(disagreement(own, taught, 0.0))
-    assert whole > float(disagreement(0.3 * own + 0.7 * taught, taught, 0.0)) > 0
+    assert whole > float(disagreement(own + taught, taught, 0.0)) > 0
+    sure = float(disagreement(own, 1000 * taught, 0.9))
+    assert sure == pytest.approx(whole), "it is the answer that counts, not how sure it is"
     assert float(disagreement(own, taught, 1.0)) == pytest.approx(0, abs=1e-4)
     both = disagreement((own, own), (taught, taught), 0.0)
     assert float(both) == pytest.approx(2 * whole, rel=1e-5)

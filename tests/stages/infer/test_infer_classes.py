@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -98,6 +99,17 @@ def groups(path: Path) -> list[tuple[str, dict[str, float], list[str]]]:
         images = [image.referenced_sop_instance_uid for image in group.source_images]
         found.append((str(group.finding_type.value), probabilities, images))
     return found
+
+
+@pytest.mark.peer("dciodvfy")
+def test_dciodvfy_finds_no_error_in_a_report(tmp_path: Path) -> None:
+    release = bundle(tmp_path / "r.zip", TASK, FLAT, PICTURES, "flat")
+    infer(release, pictures(tmp_path, "dark", "bright"), tmp_path / "sr.dcm")
+    report = subprocess.run(
+        ["dciodvfy", tmp_path / "sr.dcm"], capture_output=True, text=True, check=False
+    )
+    assert "ComprehensiveSR" in report.stdout + report.stderr, "it was read as what it is"
+    assert [line for line in report.stderr.splitlines() if line.startswith("Error")] == []
 
 
 @pytest.mark.rule("INF-7")

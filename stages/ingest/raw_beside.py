@@ -183,6 +183,8 @@ def _end_of(data: bytes, at: int) -> int:
 
 def _rle(data: bytes, shape: Shape) -> Iterator[Span]:
     count, *offsets = struct.unpack_from("<16I", data)
+    if max(offsets[:count], default=0) > len(data):
+        raise Quarantined(Reason.DECODE)
     yield 4 + 4 * count, _HEADER
     for start, stop in zip(offsets[:count], (*offsets[1:count], len(data)), strict=True):
         at, left = start, shape.rows * shape.columns

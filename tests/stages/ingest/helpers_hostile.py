@@ -223,6 +223,9 @@ def _bombs() -> Iterator[Hostile]:
     runs = b"\x81\0" * 2_000_000
     bomb = struct.pack("<16I", 2, 64, 64 + len(runs), *([0] * 13)) + runs * 2
     yield _file("RLE of 256 MiB named 4 square", capsule("1.2.840.10008.1.2.5", bomb))
+    far = struct.pack("<16I", 2, 64, 2**32 - 1, *([0] * 13)) + b"\x0f" + bytes(range(24))
+    small = change(ct(), Rows=4, Columns=4, PixelData=bytes(32))
+    yield _file("RLE whose second plane is 4 GiB away", capsule("1.2.840.10008.1.2.5", far, small))
     for frames in ("20001", "2147483647", "-1", "0", "x", "1e3"):
         yield _file(f"{frames} frames", with_text(base(), 0x00280008, b"IS", frames.encode()))
     yield _file("65535 rows and columns", base(Rows=65535, Columns=65535))
